@@ -1,0 +1,16 @@
+package filter
+
+import "strings"
+
+// Literal returns the pattern that matches just this path, relative to the root of the transfer, and
+// no other. It is for rsync's command line, as in "--filter=- " + Literal(path): a path may hold a
+// newline, which Parse takes for a mistake.
+func Literal(path string) string {
+	// Without a wildcard in the pattern, rsync takes a backslash for itself.
+	if strings.ContainsAny(path, "*?[") {
+		path = escaper.Replace(path)
+	}
+	return "/" + path
+}
+
+var escaper = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`)
