@@ -86,7 +86,7 @@ func (l *List) addToIndex(rec record) error {
 	}
 	newest, found := lookUp(f, end, rec.Run)
 	if !found {
-		rec.Owner = owner{}
+		rec.Owner = Owner{}
 		rec.Indexed = latest(time.Now().UTC(), rec.Started, newest)
 		line, err := encodeLine(rec)
 		if err != nil {

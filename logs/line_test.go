@@ -21,7 +21,7 @@ func TestLineRoundTrip(t *testing.T) {
 				Snapshot: "vg/snap", Started: at, Ended: at.Add(time.Hour), Listed: 1, Created: 2, Updated: 3, Deleted: 4,
 				Moved: 5, Bytes: 1 << 40, Errors: 6, PendingAfter: -1, Message: `,"crc":"00000000"}`,
 			},
-			Owner: owner{PID: 1, Start: 1 << 60, Boot: "x"}, Indexed: at,
+			Owner: Owner{PID: 1, Start: 1 << 60, Boot: "x"}, Indexed: at,
 		},
 	} {
 		line, err := encodeLine(rec)

@@ -13,7 +13,7 @@ import (
 // returns; Write and Printf may be called from any goroutine.
 type Log struct {
 	list  *List
-	owner owner
+	owner Owner
 
 	mu     sync.Mutex
 	run    Run
@@ -32,7 +32,7 @@ type Log struct {
 func (l *List) Begin(profile string) (*Log, error) {
 	log := &Log{list: l}
 	var ownerErr error
-	log.owner, ownerErr = self()
+	log.owner, ownerErr = Self()
 	now := time.Now().UTC()
 	log.run = Run{Profile: profile, State: Running, Started: now, PendingAfter: -1}
 	err := log.enter(now)

@@ -8,30 +8,30 @@ import (
 	"strconv"
 )
 
-// An owner is a process that no other can be taken for: its id, when it started, and in which boot.
-type owner struct {
+// An Owner is a process that no other can be taken for: its id, when it started, and in which boot.
+type Owner struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // clock ticks since the boot
 	Boot  string `json:"boot"`
 }
 
-// self returns this process as an owner.
-func self() (owner, error) {
+// Self returns this process as an owner.
+func Self() (Owner, error) {
 	boot, err := bootID()
 	if err != nil {
-		return owner{}, err
+		return Owner{}, err
 	}
 	pid := os.Getpid()
 	_, start, err := stat(pid)
 	if err != nil {
-		return owner{}, err
+		return Owner{}, err
 	}
-	return owner{PID: pid, Start: start, Boot: boot}, nil
+	return Owner{PID: pid, Start: start, Boot: boot}, nil
 }
 
-// end returns why the owner cannot be running any more; empty while it is. An error means that it
+// Ended returns why the owner cannot be running any more; empty while it is. An error means that it
 // cannot be told.
-func (o owner) end() (why string, err error) {
+func (o Owner) Ended() (why string, err error) {
 	boot, err := bootID()
 	if err != nil {
 		return "", err

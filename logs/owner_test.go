@@ -7,7 +7,7 @@ import (
 )
 
 // child starts a process that ends when its standard input is closed.
-func child(t *testing.T) (who owner, end func(), wait func()) {
+func child(t *testing.T) (who Owner, end func(), wait func()) {
 	t.Helper()
 	cmd := exec.Command("cat")
 	stdin, err := cmd.StdinPipe()
@@ -17,7 +17,7 @@ func child(t *testing.T) (who owner, end func(), wait func()) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	who, err = self()
+	who, err = Self()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func child(t *testing.T) (who owner, end func(), wait func()) {
 }
 
 // deadOwner returns a process that is no more.
-func deadOwner(t *testing.T) owner {
+func deadOwner(t *testing.T) Owner {
 	who, end, wait := child(t)
 	end()
 	wait()
@@ -37,7 +37,7 @@ func deadOwner(t *testing.T) owner {
 }
 
 func TestOwner(t *testing.T) {
-	me, err := self()
+	me, err := Self()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,24 +47,24 @@ func TestOwner(t *testing.T) {
 	elsewhere.Boot = "0"
 	for _, test := range []struct {
 		name string
-		who  owner
+		who  Owner
 		dead bool
 	}{
 		{"this process", me, false},
 		{"a child", other, false},
 		{"a later process with its id", later, true},
 		{"a process before a reboot", elsewhere, true},
-		{"nobody", owner{}, true},
+		{"nobody", Owner{}, true},
 	} {
-		if why, err := test.who.end(); (why != "") != test.dead || err != nil {
+		if why, err := test.who.Ended(); (why != "") != test.dead || err != nil {
 			t.Errorf("%s: %q, %v; want dead = %v", test.name, why, err, test.dead)
 		}
 	}
 	end()
 	// It is a zombie now or soon, with its entry in /proc still there.
-	waitFor(t, "the child to be found dead", func() bool { why, _ := other.end(); return why != "" })
+	waitFor(t, "the child to be found dead", func() bool { why, _ := other.Ended(); return why != "" })
 	wait()
-	if why, err := other.end(); why == "" || err != nil {
+	if why, err := other.Ended(); why == "" || err != nil {
 		t.Errorf("a child waited for: %q, %v; want it dead", why, err)
 	}
 }

@@ -63,7 +63,7 @@ type Run struct {
 type record struct {
 	Run
 	// Owner is the process that runs it; only active records need it.
-	Owner owner `json:"owner,omitzero"`
+	Owner Owner `json:"owner,omitzero"`
 	// Indexed is when the record was written into the index: no earlier than Started, nor than
 	// Indexed of the record before it, whatever the clock did.
 	Indexed time.Time `json:"indexed,omitzero"`

@@ -42,7 +42,7 @@ func (l *List) dead() (dead []record, err error) {
 			dead = append(dead, rec)
 			continue
 		}
-		why, ownerErr := rec.Owner.end()
+		why, ownerErr := rec.Owner.Ended()
 		if err = errors.Join(err, readErr, ownerErr); readErr != nil || ownerErr != nil || why == "" {
 			continue
 		}

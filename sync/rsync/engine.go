@@ -1,0 +1,204 @@
+// Package rsync copies with the rsync program: its command lines, its processes, what it says and
+// how it ends.
+//
+//	lists of paths ─▶ Engine ─▶ rsync ─▶ target
+//	                    ▲         │ stdout: items, progress, counts
+//	                    └─────────┴ stderr: paths that failed ─▶ Result
+//
+// The caller decides what is to be copied and calls one method per pass; each pass is one rsync,
+// run again without the paths that stood in its way where that helps. Paths are bytes, relative to
+// the source, without a leading "./" and without a slash at the end.
+package rsync
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"time"
+)
+
+// ErrStalled is returned when an rsync made no progress for Engine.Stall and was ended.
+var ErrStalled = errors.New("rsync made no progress")
+
+// An Engine copies from a local directory to a target. Its passes may be called one after the
+// other, not at the same time.
+type Engine struct {
+	// Source is an absolute, clean path of a directory.
+	Source string
+	// Target is a directory as rsync takes it: /path, host:path, user@host:/path,
+	// rsync://host/module/path.
+	Target string
+	// Filters are complete arguments such as "--filter=- *.tmp". They apply to names that rsync finds
+	// by itself on either side; that no listed path is excluded is for the caller to see to.
+	Filters []string
+	// OneFileSystem keeps passes that find names by themselves on the file system of what is listed.
+	OneFileSystem bool
+	// Options are added to every command line.
+	Options []string
+	// Capabilities are what Probe found out about Target.
+	Capabilities Capabilities
+	// DryRun changes nothing on the target and counts what would be done.
+	DryRun bool
+	// Stall is how long an rsync may be without progress before it is ended; zero: for ever.
+	Stall time.Duration
+	// Nice is the least niceness that rsync gets.
+	Nice int
+	// IO is the I/O scheduling class: "idle", "best-effort", "none" or empty for the one of this process.
+	IO string
+	// Inherit are files that stay open in every rsync, such as a lock on the target. (ssh closes them.)
+	Inherit []*os.File
+	// Log gets every command line, fit for pasting into a shell, and what rsync said; nil: nothing.
+	Log io.Writer
+	// Progress is called from another goroutine, at most a few times a second; nil: not at all.
+	Progress func(Progress)
+	// Items is called from another goroutine for every change of the target; nil: not at all.
+	Items func(Item)
+	// Program is the rsync to run; empty: "rsync".
+	Program string
+}
+
+// Progress says how far a pass is.
+type Progress struct {
+	Paths   int64   // names that were created, updated or deleted so far
+	Bytes   int64   // bytes of file data so far
+	Percent int     // of the bytes of a full pass as far as it knows them; otherwise -1
+	Rate    float64 // bytes a second since the pass began
+}
+
+// Paths copies the listed names and nothing below them. With unknownContent they are also copied
+// when size and time agree with the target's, because a change can hide behind that.
+func (e *Engine) Paths(ctx context.Context, paths []string, unknownContent bool) (Result, error) {
+	args := append([]string{"--no-r", "--dirs"}, ignoring(unknownContent)...)
+	return e.runList(ctx, pass{args: args}, paths)
+}
+
+// Directories makes the direct entries of each listed directory what they are in the source:
+// extraneous names are deleted with all that is below them, and with unknownContent files are copied
+// whatever their size and time say. New directories arrive empty.
+func (e *Engine) Directories(ctx context.Context, paths []string, unknownContent bool) (Result, error) {
+	args := append([]string{"--no-r", "--dirs", "--delete"}, ignoring(unknownContent)...)
+	return e.runList(ctx, pass{args: args, finds: true, suffix: "/"}, paths)
+}
+
+// ignoring gives the option to copy what looks equal, if that is wanted.
+func ignoring(times bool) []string {
+	if times {
+		return []string{"-I"}
+	}
+	return nil
+}
+
+// Subtrees makes the listed directories and everything below them what they are in the source,
+// whatever sizes and times say.
+func (e *Engine) Subtrees(ctx context.Context, paths []string) (Result, error) {
+	return e.runList(ctx, pass{args: []string{"-r", "--delete", "-I"}, finds: true}, paths)
+}
+
+// Links copies files with several names and links the names on the target; unknownContent is as for
+// Paths. Each group holds all names of one file. A group is never divided between two rsyncs, and one
+// rsync gets at most linksPerRun names, because rsync -H can hang on a tree that changes meanwhile. A
+// run that hangs makes its names failed paths, and the next ones are tried.
+func (e *Engine) Links(ctx context.Context, groups [][]string, unknownContent bool) (Result, error) {
+	var total Result
+	args := append([]string{"--no-r", "--dirs"}, ignoring(unknownContent)...)
+	if e.Capabilities.Hardlinks {
+		args = append(args, "-H")
+	}
+	for _, names := range gather(groups, linksPerRun) {
+		res, err := e.runList(ctx, pass{args: args}, names)
+		if errors.Is(err, ErrStalled) {
+			res.fail(names, err.Error())
+			err = nil
+		}
+		total.Add(res)
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// Deletions deletes names that are gone from the source, directories with all that is below them
+// but what Filters exclude. A name that has come back is copied instead.
+func (e *Engine) Deletions(ctx context.Context, paths []string) (Result, error) {
+	if !e.Capabilities.DeleteMissingArgs {
+		return e.deleteByListing(ctx, paths)
+	}
+	args := []string{"--no-r", "--dirs", "--delete-missing-args", "-I"}
+	return e.runList(ctx, pass{args: args, finds: true}, paths)
+}
+
+// Full compares everything by size and time and, if extraneous names are to go, deletes what the
+// source does not have. It does not preserve hard links; Links does.
+func (e *Engine) Full(ctx context.Context, deleting bool) (Result, error) {
+	args := []string{"-r", "--info=progress2,stats2"}
+	if deleting {
+		args = append(args, "--delete")
+	}
+	return e.run(ctx, pass{args: args, finds: true, full: true})
+}
+
+// Extraneous counts and tells Items what Full would delete, and changes nothing.
+func (e *Engine) Extraneous(ctx context.Context) (Result, error) {
+	dry := *e
+	dry.DryRun = true
+	dry.Items = func(item Item) {
+		if item.Action == Delete && e.Items != nil {
+			e.Items(item)
+		}
+	}
+	// Files are not left out of the comparison: one may take the place of a directory on the target.
+	p := pass{args: []string{"-r", "--delete", "--existing", "--size-only"}, bare: true, finds: true, full: true}
+	res, err := dry.run(ctx, p)
+	return Result{Deleted: res.Deleted, Kept: res.Kept}, err
+}
+
+// linksPerRun is how many names of files with several links go into one rsync: enough that starting
+// it costs little per name, few enough that one hang holds up little.
+const linksPerRun = 500
+
+// gather puts whole groups together until there are at least limit names.
+func gather(groups [][]string, limit int) [][]string {
+	var runs [][]string
+	var names []string
+	for _, group := range groups {
+		if len(names) > 0 && len(names)+len(group) > limit {
+			runs, names = append(runs, names), nil
+		}
+		names = append(names, group...)
+	}
+	if len(names) > 0 {
+		runs = append(runs, names)
+	}
+	return runs
+}
+
+// runList runs p with the paths, if there are any, in order: rsync sends the parents of a listed name again
+// whenever they are not those of the name before, and takes twice as long for a shuffled list.
+func (e *Engine) runList(ctx context.Context, p pass, paths []string) (Result, error) {
+	if len(paths) == 0 {
+		return Result{}, nil
+	}
+	var total Result
+	for _, path := range paths {
+		if len(path) > longestPath {
+			total.Failed = append(total.Failed, Failure{Path: path, Reason: "the path is too long for rsync"})
+			continue
+		}
+		p.list = append(p.list, path)
+	}
+	if len(p.list) == 0 {
+		return total, nil
+	}
+	slices.Sort(p.list)
+	p.list = slices.Compact(p.list)
+	res, err := e.run(ctx, p)
+	total.Add(res)
+	return total, err
+}
+
+// longestPath leaves room in rsync's 4,096 bytes (MAXPATHLEN) for "./", "/", an end, and on the
+// target for the six random characters and two dots of a temporary name.
+const longestPath = 4096 - 2 - 1 - 1 - 8

@@ -1,0 +1,156 @@
+package rsync
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// everything is what a Linux file system such as ext4 keeps.
+var everything = Capabilities{
+	Xattrs: true, ACLs: true, Owners: true, Permissions: true, Hardlinks: true, Symlinks: true, Specials: true,
+	TimeGranularity: time.Nanosecond, DeleteMissingArgs: true, Fsync: true,
+}
+
+// newEngine returns an engine between two new directories; what rsync is told and says is in the test's log.
+func newEngine(t *testing.T) *Engine {
+	t.Helper()
+	if _, err := exec.LookPath("rsync"); err != nil {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	e := &Engine{
+		Source:       filepath.Join(dir, "source"),
+		Target:       filepath.Join(dir, "target"),
+		Capabilities: everything,
+		Stall:        20 * time.Second,
+		Log:          testLog{t},
+	}
+	for _, dir := range []string{e.Source, e.Target} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return e
+}
+
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Logf("%s", bytes.TrimSuffix(p, []byte("\n")))
+	return len(p), nil
+}
+
+// write makes files from name=content, directories from names that end in a slash.
+func write(t *testing.T, dir string, files ...string) {
+	t.Helper()
+	for _, line := range files {
+		name, content, _ := strings.Cut(line, "=")
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, "/") {
+			if err := os.MkdirAll(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// differences returns what rsync itself finds different between source and target.
+func differences(t *testing.T, e *Engine) string {
+	t.Helper()
+	cmd := exec.Command("rsync", "-aHAXn", "--checksum", "--delete", "-i", "--modify-window=-1", e.Source+"/", e.Target)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
+}
+
+func TestPasses(t *testing.T) {
+	e := newEngine(t)
+	write(t, e.Source, "a/f=1", "a/b/g=22", "a/b/c/h=333", "odd/\nn=1", "odd/\xff\" -> \"x=1", "#c=1", ";d=1", "-rf=1", "*?=1", "trailing =1")
+	res, err := e.Full(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := differences(t, e); d != "" {
+		t.Errorf("after a full pass:\n%s", d)
+	}
+	if res.Created != 14 || res.Bytes != 13 || res.Done != 15 {
+		t.Errorf("%+v", res)
+	}
+
+	write(t, e.Source, "a/f=one", "a/b/g=ww", "new/x=1", "#c=2", ";d=2", "-rf=2", "*?=2", "odd/\nn=2", "odd/\xff\" -> \"x=2")
+	if err := os.RemoveAll(filepath.Join(e.Source, "a/b/c")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, e.Target, "a/b/extra/y=1", "a/extra=1")
+	for _, pass := range []func() (Result, error){
+		func() (Result, error) {
+			return e.Paths(t.Context(), []string{"a/f", "#c", ";d", "-rf", "*?", "odd/\nn", "odd/\xff\" -> \"x"}, true)
+		},
+		func() (Result, error) { return e.Directories(t.Context(), []string{"a"}, true) },
+		func() (Result, error) { return e.Subtrees(t.Context(), []string{"new", "a/b"}) },
+		func() (Result, error) { return e.Deletions(t.Context(), []string{"a/b/c"}) },
+	} {
+		res, err := pass()
+		if err != nil || len(res.Failed) > 0 || len(res.Vanished) > 0 {
+			t.Fatal(res, err)
+		}
+	}
+	if d := differences(t, e); d != "" {
+		t.Errorf("after the passes:\n%s", d)
+	}
+}
+
+// Field: deletions where the pair of rsyncs cannot do --delete-missing-args.
+func TestDeletions(t *testing.T) {
+	odd := []string{"top", "#x", "-rf", "a/gone", "a/b*[x]/f", "a/b*[x]/\n", `a/back\slash`, `a/back\sl*ash`, "w/*", `w/\\`, "m"}
+	for _, missingArgs := range []bool{true, false} {
+		e := newEngine(t)
+		e.Capabilities.DeleteMissingArgs = missingArgs
+		e.Filters = []string{"--filter=- *.o"}
+		write(t, e.Source, "a/b*[x]/stay=1", "a/back=1", "w/stay=1", "a/cameback=new", "stay=1")
+		write(t, e.Target, "a/b*[x]/stay=1", "a/back=1", "w/stay=1", "w/other=1", "bystander=1", "a/backXslash=1", "a/cameback=old", "a/bXx/f=1", "m/x.o=1", "m/y=1", "stay=1")
+		for _, name := range odd[:len(odd)-1] {
+			write(t, e.Target, name+"=1")
+		}
+		write(t, e.Target, "deep/a/b/c=1", "deep/d=1")
+		gone := append([]string{"deep", "a/cameback"}, odd...)
+		res, err := e.Deletions(t.Context(), gone)
+		if err != nil || len(res.Failed) > 0 || len(res.Vanished) > 0 {
+			t.Fatal(res, err)
+		}
+		for _, name := range gone {
+			_, err := os.Lstat(filepath.Join(e.Target, name))
+			if exists := err == nil; exists != (name == "m" || name == "a/cameback") {
+				t.Errorf("missing args %v: %q exists: %v", missingArgs, name, exists)
+			}
+		}
+		for _, name := range []string{"a/b*[x]/stay", "w/other", "bystander", "a/backXslash", "a/bXx/f", "m/x.o"} {
+			if _, err := os.Lstat(filepath.Join(e.Target, name)); err != nil {
+				t.Errorf("missing args %v: %v", missingArgs, err)
+			}
+		}
+		if got, _ := os.ReadFile(filepath.Join(e.Target, "a/cameback")); string(got) != "new" {
+			t.Errorf("missing args %v: came back as %q", missingArgs, got)
+		}
+		if len(res.Kept) != 1 || res.Kept[0] != "m" {
+			t.Errorf("missing args %v: kept %q", missingArgs, res.Kept)
+		}
+		if res.Done != len(gone) || res.Deleted != len(gone)-2+1+4 {
+			t.Errorf("missing args %v: done %d, deleted %d", missingArgs, res.Done, res.Deleted)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package rsync
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+)
+
+// Exit codes of rsync (rsync(1), EXIT VALUES).
+const (
+	codeProtocol   = 2
+	codeSelect     = 3
+	codeStart      = 5
+	codeSocket     = 10
+	codeFile       = 11
+	codeStream     = 12
+	codePartial    = 23
+	codeVanished   = 24
+	codeTimeout    = 30
+	codeConnection = 35
+	codeCommand    = 127
+	codeShell      = 255
+)
+
+// What an ExitError can be, for errors.Is.
+var (
+	// ErrTargetFull: no space or quota left; names after the first that did not fit were not tried.
+	ErrTargetFull = errors.New("the target is full")
+	// ErrReadOnly: the target cannot be written to.
+	ErrReadOnly = errors.New("the target is read-only")
+	// ErrProtocol: the two rsyncs did not understand each other, or one of them died.
+	ErrProtocol = errors.New("rsync's conversation with its other side broke off")
+	// ErrUnreachable: the remote host, its shell or its daemon does not answer or lets us not in.
+	ErrUnreachable = errors.New("the target cannot be reached")
+	// ErrPartial: something failed, and rsync did not say what.
+	ErrPartial = errors.New("something was not copied and rsync does not say what")
+)
+
+// An ExitError is an rsync that did not do its work.
+type ExitError struct {
+	Code    int            // -1 if it was ended by Signal
+	Signal  syscall.Signal // 0: none
+	Errno   syscall.Errno  // what the system said, if it is known
+	Command string         // as pasted into a shell
+	Stderr  string         // the last lines of what it said
+	program string         // empty: rsync
+}
+
+func (e *ExitError) Error() string {
+	program := cmp.Or(e.program, "rsync")
+	what := fmt.Sprintf("%s ended with code %d", program, e.Code)
+	if e.Signal != 0 {
+		what = fmt.Sprintf("%s was ended by signal %v", program, e.Signal)
+	}
+	if class := e.class(); class != nil {
+		what = fmt.Sprintf("%v (%s)", class, what)
+	}
+	if line := e.line(); line != "" {
+		what += ": " + line
+	}
+	return what
+}
+
+// Unwrap returns the sentinel of the class and the errno.
+func (e *ExitError) Unwrap() []error {
+	var errs []error
+	if class := e.class(); class != nil {
+		errs = append(errs, class)
+	}
+	if e.Errno != 0 {
+		errs = append(errs, e.Errno)
+	}
+	return errs
+}
+
+func (e *ExitError) class() error {
+	switch e.Errno {
+	case syscall.ENOSPC, syscall.EDQUOT:
+		return ErrTargetFull
+	case syscall.EROFS:
+		return ErrReadOnly
+	}
+	switch e.Code {
+	case codePartial:
+		return ErrPartial
+	case codeStart, codeSocket, codeTimeout, codeConnection, codeCommand, codeShell:
+		return ErrUnreachable
+	case codeProtocol, codeStream:
+		return ErrProtocol
+	}
+	return nil
+}
+
+// line returns the most telling line of Stderr: the first one, as later ones follow from it.
+func (e *ExitError) line() string {
+	for line := range strings.SplitSeq(e.Stderr, "\n") {
+		if line = strings.TrimPrefix(line, "rsync: "); line != "" {
+			return line
+		}
+	}
+	return ""
+}

@@ -1,0 +1,406 @@
+package rsync
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+}
+
+// asNobody makes e's rsync run without privilege.
+func asNobody(t *testing.T, e *Engine) {
+	t.Helper()
+	needRoot(t)
+	if _, err := exec.LookPath("setpriv"); err != nil {
+		t.Skip(err)
+	}
+	script := "#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups rsync \"$@\"\n"
+	e.Program = filepath.Join(filepath.Dir(e.Source), "unprivileged")
+	if err := os.WriteFile(e.Program, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for dir := filepath.Dir(e.Source); dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(e.Target, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mount(t *testing.T, source, dir, kind string, flags uintptr, data string) {
+	t.Helper()
+	needRoot(t)
+	if err := unix.Mount(source, dir, kind, flags, data); err != nil {
+		t.Skipf("mounting %s: %v", kind, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func failedPaths(res Result) []string {
+	var paths []string
+	for _, f := range res.Failed {
+		paths = append(paths, f.Path)
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+func target(t *testing.T, e *Engine, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(e.Target, name))
+	if err != nil {
+		return err.(*os.PathError).Err.Error()
+	}
+	return string(content)
+}
+
+// A file that cannot be read, and a directory that cannot be listed, are failed paths, and what is extraneous
+// elsewhere is deleted all the same.
+func TestUnreadable(t *testing.T) {
+	passes := map[string]func(e *Engine) (Result, error){
+		"full":     func(e *Engine) (Result, error) { return e.Full(t.Context(), true) },
+		"subtrees": func(e *Engine) (Result, error) { return e.Subtrees(t.Context(), []string{"a", "b", "no[d]", "no\"f"}) },
+		"directories": func(e *Engine) (Result, error) {
+			return e.Directories(t.Context(), []string{"a", "b", "no[d]", "."}, true)
+		},
+	}
+	for name, pass := range passes {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(t)
+			asNobody(t, e)
+			write(t, e.Source, "a/f=1", "no[d]/f=1", "no\"f=1", "b/f=1")
+			write(t, e.Target, "a/extra=1", "b/extra=1", "no[d]/f=old", "no\"f=old")
+			chown(t, e.Target, 65534)
+			for _, name := range []string{"no[d]", "no\"f"} {
+				if err := os.Chmod(filepath.Join(e.Source, name), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			res, err := pass(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := failedPaths(res); !slices.Equal(got, []string{"no\"f", "no[d]"}) {
+				t.Errorf("failed %q", got)
+			}
+			if target(t, e, "a/extra") != "no such file or directory" || target(t, e, "b/extra") != "no such file or directory" {
+				t.Error("an extraneous file is still there")
+			}
+			if target(t, e, "no[d]/f") != "old" || target(t, e, "no\"f") != "old" {
+				t.Error("what could not be read was deleted")
+			}
+		})
+	}
+}
+
+func chown(t *testing.T, root string, uid int) {
+	t.Helper()
+	err := filepath.Walk(root, func(name string, _ os.FileInfo, err error) error {
+		return errors.Join(err, os.Lchown(name, uid, uid))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Things on the target that cannot be replaced are failed paths with their names in the source,
+// however rsync calls them.
+func TestTargetRefuses(t *testing.T) {
+	needRoot(t)
+	e := newEngine(t)
+	long := strings.Repeat("x", 255)
+	names := []string{"deep/dir/\"q\" -> \"r", "deep/dir/plain", ".dot", "deep/dir/" + long, "gone/f", "l"}
+	for _, name := range names[:4] {
+		write(t, e.Source, name+"=new")
+		write(t, e.Target, name+"=old")
+	}
+	write(t, e.Source, "typechange=new", "fine=new", "fixed/sub/f=new")
+	write(t, e.Target, "typechange/kept.o=1", "gone/f=1", "fixed/")
+	e.Filters = []string{"--filter=- *.o"}
+	if err := os.Symlink("\" -> \"", filepath.Join(e.Source, "l")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, e.Target, "l=1")
+	for _, name := range append(names, "fixed") {
+		immutable(t, filepath.Join(e.Target, name))
+	}
+	res, err := e.Paths(t.Context(), append([]string{"typechange", "fine", "fixed/sub", "fixed/sub/f"}, append(names[:4:4], "l")...), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := append([]string{"typechange", "fixed", "fixed/sub", "fixed/sub/f", "l"}, names[:4]...)
+	slices.Sort(want)
+	if got := failedPaths(res); !slices.Equal(got, want) {
+		t.Errorf("failed %q\n  want %q", got, want)
+	}
+	if target(t, e, "fine") != "new" || res.Done != 1 {
+		t.Errorf("the others did not arrive: %+v", res)
+	}
+	res, err = e.Deletions(t.Context(), []string{"gone"})
+	if got := failedPaths(res); err != nil || !slices.Contains(got, "gone/f") {
+		t.Errorf("deleting: failed %q, %v", got, err)
+	}
+}
+
+func immutable(t *testing.T, name string) {
+	t.Helper()
+	if out, err := exec.Command("chattr", "+i", name).CombinedOutput(); err != nil {
+		t.Skipf("chattr: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("chattr", "-i", name).CombinedOutput(); err != nil {
+			t.Errorf("chattr: %v: %s", err, out)
+		}
+	})
+}
+
+func TestTargetAsAWhole(t *testing.T) {
+	paths := []string{"a", "b"}
+	t.Run("full", func(t *testing.T) {
+		e := newEngine(t)
+		mount(t, "tmpfs", e.Target, "tmpfs", 0, "size=64k")
+		write(t, e.Source, "a="+strings.Repeat("x", 1<<20), "b=1")
+		_, err := e.Paths(t.Context(), paths, true)
+		if !errors.Is(err, ErrTargetFull) || !errors.Is(err, syscall.ENOSPC) {
+			t.Error(err)
+		}
+	})
+	t.Run("read-only", func(t *testing.T) {
+		e := newEngine(t)
+		mount(t, "tmpfs", e.Target, "tmpfs", unix.MS_RDONLY, "")
+		write(t, e.Source, "a=1", "b=1")
+		_, err := e.Paths(t.Context(), paths, true)
+		if !errors.Is(err, ErrReadOnly) {
+			t.Error(err)
+		}
+	})
+	t.Run("source absent", func(t *testing.T) {
+		e := newEngine(t)
+		write(t, e.Target, "a=1", "b=1")
+		if err := os.Remove(e.Source); err != nil {
+			t.Fatal(err)
+		}
+		for _, pass := range []func() (Result, error){
+			func() (Result, error) { return e.Paths(t.Context(), paths, true) },
+			func() (Result, error) { return e.Directories(t.Context(), []string{"."}, true) },
+			func() (Result, error) { return e.Deletions(t.Context(), paths) },
+			func() (Result, error) { return e.Full(t.Context(), true) },
+		} {
+			if res, err := pass(); err == nil {
+				t.Errorf("%+v and no error", res)
+			}
+		}
+		if target(t, e, "a") != "1" {
+			t.Error("deleted")
+		}
+	})
+	t.Run("no rsync", func(t *testing.T) {
+		e := newEngine(t)
+		e.Program = "/nonexistent/rsync"
+		if _, err := e.Full(t.Context(), true); !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	})
+	t.Run("unreachable", func(t *testing.T) {
+		e := newEngine(t)
+		e.Target = "rsync://127.0.0.1:1/backup"
+		if _, err := e.Full(t.Context(), true); !errors.Is(err, ErrUnreachable) {
+			t.Error(err)
+		}
+	})
+}
+
+// slowly starts a copy of "a", which takes long, and "z", calls swap when it has begun, and returns how it ended.
+func slowly(t *testing.T, ctx context.Context, e *Engine, swap func()) (Result, error) {
+	t.Helper()
+	write(t, e.Source, "a="+strings.Repeat("x", 4<<20), "z=1")
+	e.Options = []string{"--bwlimit=4m"}
+	type end struct {
+		res Result
+		err error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		res, err := e.Paths(ctx, []string{"a", "z"}, true)
+		ended <- end{res, err}
+	}()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		if entries, _ := os.ReadDir(e.Target); len(entries) > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("rsync does not begin")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	swap()
+	got := <-ended
+	return got.res, got.err
+}
+
+// A regular file that becomes a device makes rsync end with code 2; the rest is tried again.
+func TestFileBecomesDevice(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	e := newEngine(t)
+	res, err := slowly(t, t.Context(), e, func() {
+		z := filepath.Join(e.Source, "z")
+		if err := errors.Join(os.Remove(z), unix.Mknod(z, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if d := differences(t, e); d != "" {
+		t.Error(d)
+	}
+}
+
+// A regular file that becomes a fifo makes the sender wait for ever in open(2).
+func TestStall(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.Stall = time.Second
+	_, err := slowly(t, t.Context(), e, func() {
+		z := filepath.Join(e.Source, "z")
+		if err := errors.Join(os.Remove(z), unix.Mkfifo(z, 0o600)); err != nil {
+			t.Error(err)
+		}
+	})
+	if !errors.Is(err, ErrStalled) {
+		t.Error(err)
+	}
+	noTemporaryFiles(t, e)
+}
+
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := slowly(t, ctx, e, cancel)
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	noTemporaryFiles(t, e)
+}
+
+func noTemporaryFiles(t *testing.T, e *Engine) {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(e.Target, ".*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
+}
+
+// A remote shell that neither speaks nor ends.
+func TestStallOfRemoteShell(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	write(t, e.Source, "f=1")
+	shell := filepath.Join(filepath.Dir(e.Source), "shell")
+	script := func(text string) {
+		if err := os.WriteFile(shell, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.Target, e.Options, e.Stall = "host:/nowhere", []string{"--rsh=" + shell}, 500*time.Millisecond
+	script("exec sleep 1000")
+	if _, err := e.Full(t.Context(), true); !errors.Is(err, ErrStalled) {
+		t.Error(err)
+	}
+	script("trap '' TERM; sleep 1000; sleep 1000")
+	res, err := e.Links(t.Context(), [][]string{{"f"}}, true)
+	if err != nil || !slices.Equal(failedPaths(res), []string{"f"}) {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+// A slow copy is not a stalled one.
+func TestSlowIsNotStalled(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.Stall = 2 * time.Second
+	var last Progress
+	e.Progress = func(p Progress) { last = p }
+	write(t, e.Source, "a="+strings.Repeat("x", 4<<20), "b="+strings.Repeat("x", 1<<20))
+	e.Options = []string{"--bwlimit=1500k"}
+	started := time.Now()
+	full(t, e)
+	if time.Since(started) < e.Stall {
+		t.Error("it was not slow")
+	}
+	if last.Percent < 50 || last.Bytes < 2<<20 || last.Rate < 100_000 {
+		t.Errorf("%+v", last)
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	e := newEngine(t)
+	e.Target, e.Options = "127.0.0.1:/nowhere", []string{"--rsh=ssh -o BatchMode=yes -p 1"}
+	if _, err := e.Full(t.Context(), true); !errors.Is(err, ErrUnreachable) {
+		t.Error(err)
+	}
+	if err := e.SyncRemote(t.Context()); !errors.Is(err, ErrUnreachable) {
+		t.Error(err)
+	}
+}
+
+// An attribute that is too large for the target is one failed path, although ext4 says "no space left".
+func TestLargeXattr(t *testing.T) {
+	e := newEngine(t)
+	mount(t, "tmpfs", e.Source, "tmpfs", 0, "")
+	write(t, e.Source, "f=1", "g=1")
+	if err := unix.Setxattr(filepath.Join(e.Source, "f"), "user.large", make([]byte, 60_000), 0); err != nil {
+		t.Skip(err)
+	}
+	mountImage(t, e.Target, "mkfs.ext4", "-q")
+	res, err := e.Paths(t.Context(), []string{"f", "g"}, true)
+	if err != nil || !slices.Equal(failedPaths(res), []string{"f"}) || target(t, e, "g") != "1" {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+// What is mounted inside the source is no part of it, and what the target has there stays.
+func TestOneFileSystem(t *testing.T) {
+	for name, pass := range map[string]func(*Engine) (Result, error){
+		"full":        func(e *Engine) (Result, error) { return e.Full(t.Context(), true) },
+		"subtrees":    func(e *Engine) (Result, error) { return e.Subtrees(t.Context(), []string{"d"}) },
+		"directories": func(e *Engine) (Result, error) { return e.Directories(t.Context(), []string{"d"}, true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(t)
+			e.OneFileSystem = true
+			write(t, e.Source, "d/f=1", "d/m/")
+			write(t, e.Target, "d/extra=1", "d/m/mine=1")
+			mount(t, "tmpfs", filepath.Join(e.Source, "d/m"), "tmpfs", 0, "")
+			write(t, e.Source, "d/m/theirs=1")
+			run(t, func() (Result, error) { return pass(e) })
+			if target(t, e, "d/f") != "1" || target(t, e, "d/extra") == "1" || target(t, e, "d/m/mine") != "1" || target(t, e, "d/m/theirs") == "1" {
+				t.Error("the mount point was crossed")
+			}
+		})
+	}
+}

@@ -1,0 +1,205 @@
+package rsync
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rsince/sync/rsync/rsynctest"
+)
+
+// probed returns what e.Probe finds, without the versions, and sees that it leaves the target as it was.
+func probed(t *testing.T, e *Engine, dir string) Capabilities {
+	t.Helper()
+	t.Setenv("TMPDIR", t.TempDir())
+	got, err := e.Probe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	entries = slices.DeleteFunc(entries, func(entry os.DirEntry) bool { return entry.Name() == "lost+found" })
+	if err != nil || len(entries) > 0 {
+		t.Errorf("left on the target: %v, %v", entries, err)
+	}
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), "rsince-probe-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if got.Version == "" {
+		t.Error("no version")
+	}
+	got.Version = ""
+	return got
+}
+
+func TestProbe(t *testing.T) {
+	needRoot(t)
+	e := newEngine(t)
+	got := probed(t, e, e.Target)
+	if !reflect.DeepEqual(got, everything) {
+		t.Errorf("%+v", got)
+	}
+	data, err := json.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again Capabilities
+	if err := json.Unmarshal(data, &again); err != nil || !reflect.DeepEqual(got, again) {
+		t.Errorf("%s came back as %+v, %v", data, again, err)
+	}
+}
+
+func TestProbeRemote(t *testing.T) {
+	needRoot(t)
+	t.Run("ssh", func(t *testing.T) {
+		e := newEngine(t)
+		server := rsynctest.StartSSH(t)
+		dir := e.Target
+		e.Target, e.Options = server.Host+":"+dir, []string{"--rsh=" + server.Shell}
+		got := probed(t, e, dir)
+		if got.RemoteVersion == "" {
+			t.Error("no remote version")
+		}
+		got.RemoteVersion = ""
+		if !reflect.DeepEqual(got, everything) {
+			t.Errorf("%+v", got)
+		}
+	})
+	t.Run("daemon", func(t *testing.T) {
+		e := newEngine(t)
+		dir := e.Target
+		e.Target = rsynctest.StartDaemon(t, dir)
+		if got := probed(t, e, dir); !reflect.DeepEqual(got, everything) {
+			t.Errorf("%+v", got)
+		}
+	})
+	t.Run("unprivileged daemon that refuses things", func(t *testing.T) {
+		e := newEngine(t)
+		chown(t, e.Target, 65534)
+		dir := e.Target
+		e.Target = rsynctest.StartDaemon(t, dir, "uid = 65534", "gid = 65534", "refuse options = acls delete-missing-args fsync")
+		got := probed(t, e, dir)
+		want := everything
+		want.ACLs, want.DeleteMissingArgs, want.Fsync, want.Owners = false, false, false, false
+		want.GivenUp = got.GivenUp
+		if !reflect.DeepEqual(got, want) || len(got.GivenUp) != 4 {
+			t.Errorf("%+v", got)
+		}
+		e.Capabilities = got
+		write(t, e.Source, "f=1", "d/g=1")
+		full(t, e)
+		if err := os.Remove(filepath.Join(e.Source, "d/g")); err != nil {
+			t.Fatal(err)
+		}
+		run(t, func() (Result, error) { return e.Deletions(t.Context(), []string{"d/g"}) })
+		if target(t, &Engine{Target: dir}, "d/g") == "1" || target(t, &Engine{Target: dir}, "f") != "1" {
+			t.Error("not copied, or not deleted")
+		}
+	})
+}
+
+// A copy to a file system that keeps less is complete without that, and the next one finds nothing to do.
+func TestProbeLesserFileSystems(t *testing.T) {
+	t.Run("no xattrs", func(t *testing.T) {
+		e := newEngine(t)
+		mount(t, "ramfs", e.Target, "ramfs", 0, "")
+		want := everything
+		want.Xattrs, want.ACLs = false, false
+		copyToLesser(t, e, want, 2)
+	})
+	t.Run("whole seconds", func(t *testing.T) {
+		e := newEngine(t)
+		mountImage(t, e.Target, "mkfs.ext4", "-q", "-I", "128") // such inodes have no room for more
+		want := everything
+		want.TimeGranularity = time.Second
+		e.Filters = []string{"--filter=- /lost+found"}
+		copyToLesser(t, e, want, 1)
+	})
+}
+
+func copyToLesser(t *testing.T, e *Engine, want Capabilities, givenUp int) {
+	t.Helper()
+	got := probed(t, e, e.Target)
+	want.GivenUp = got.GivenUp
+	if !reflect.DeepEqual(got, want) || len(got.GivenUp) != givenUp {
+		t.Errorf("%+v", got)
+	}
+	e.Capabilities = got
+	write(t, e.Source, "f=1", "d/g=1")
+	err := errors.Join(
+		unix.Setxattr(filepath.Join(e.Source, "f"), "user.x", []byte("1"), 0),
+		unix.Setxattr(filepath.Join(e.Source, "f"), aclXattr, probeACL(), 0))
+	if err != nil {
+		t.Skip(err)
+	}
+	full(t, e)
+	if res := full(t, e); res.Created+res.Updated+res.Deleted > 0 {
+		t.Errorf("copied again: %+v", res)
+	}
+	if target(t, e, "d/g") != "1" {
+		t.Error("not copied")
+	}
+}
+
+// mountImage makes a file system in a file and mounts it on dir.
+func mountImage(t *testing.T, dir string, mkfs ...string) {
+	t.Helper()
+	needRoot(t)
+	image := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 16<<20); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{append(mkfs, image), {"mount", "-o", "loop", image, dir}} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("%s: %v: %s", strings.Join(command, " "), err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+		}
+	})
+}
+
+func TestProbeFails(t *testing.T) {
+	e := newEngine(t)
+	missing := *e
+	missing.Target += "/not/there"
+	if _, err := missing.Probe(t.Context()); err == nil {
+		t.Error("no error for a missing target")
+	}
+	if _, err := os.Stat(e.Target + "/not"); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the target was made")
+	}
+	mount(t, "tmpfs", e.Target, "tmpfs", unix.MS_RDONLY, "")
+	if _, err := e.Probe(t.Context()); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("read-only: %v", err)
+	}
+}
+
+func TestGranularity(t *testing.T) {
+	for _, step := range []time.Duration{1, 100, time.Microsecond, time.Millisecond, time.Second, 2 * time.Second} {
+		if got := granularity(probeTime.Truncate(step)); got != step {
+			t.Errorf("%v: %v", step, got)
+		}
+	}
+	for step, want := range map[time.Duration]string{
+		0: "--modify-window=-1", 1: "--modify-window=-1", 100: "--modify-window=0", time.Second: "--modify-window=0", 2 * time.Second: "--modify-window=1",
+	} {
+		if got := modifyWindow(step); got != want {
+			t.Errorf("%v: %s", step, got)
+		}
+	}
+}

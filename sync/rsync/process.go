@@ -1,0 +1,148 @@
+package rsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// grace is how long rsync gets between SIGTERM and SIGKILL: with SIGTERM it removes its temporary files.
+const grace = 5 * time.Second
+
+// run runs p, and again where another attempt does what the first could not.
+func (e *Engine) run(ctx context.Context, p pass) (Result, error) {
+	var total Result
+	const attempts = 3
+	for attempt := 1; ; attempt++ {
+		rep, err := e.attempt(ctx, p)
+		total.merge(rep.Result)
+		switch {
+		case ctx.Err() != nil || attempt == attempts:
+		case rep.device:
+			continue
+		case err == nil && rep.noDeletions && rep.leaveOut(&p):
+			continue
+		}
+		if err == nil && rep.noDeletions {
+			total.fail(p.roots(), "nothing was deleted here because part of the source could not be read")
+		}
+		total.Done = rep.done(p, total)
+		return total, err
+	}
+}
+
+// attempt runs one rsync to its end and that of all its processes.
+func (e *Engine) attempt(ctx context.Context, p pass) (*report, error) {
+	rep := newReport(e, p)
+	if err := ctx.Err(); err != nil {
+		return rep, err
+	}
+	cmd := exec.Command(e.program(), e.arguments(p)...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Dir = "/"
+	if p.list != nil {
+		cmd.Stdin = strings.NewReader(fileList(p.list, p.suffix))
+	}
+	stdout, stderr := &lineWriter{line: rep.output}, &lineWriter{line: rep.complaint}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	rep.command = quote(cmd.Args)
+	rep.log("+ " + rep.command)
+	err := e.process(ctx, cmd)
+	stdout.close()
+	stderr.close()
+	return rep, rep.verdict(err)
+}
+
+// process runs cmd to its end and that of all processes it started. The error is cmd's
+// *exec.ExitError itself only if nothing else went wrong.
+func (e *Engine) process(ctx context.Context, cmd *exec.Cmd) error {
+	cmd.ExtraFiles = e.Inherit
+	// In a session of its own there is no terminal to ask for a password on and be stopped for it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.WaitDelay = grace // a connection that ssh keeps may hold the pipes open
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting %s: %w", cmd.Path, err)
+	}
+	group := processGroup(cmd.Process.Pid)
+	priority := e.prioritize(group)
+	if priority != nil {
+		group.signal(unix.SIGTERM)
+	}
+	err := e.watch(ctx, cmd, group)
+	if trouble := errors.Join(priority, group.end()); trouble != nil {
+		return errors.Join(trouble, err)
+	}
+	if errors.Is(err, exec.ErrWaitDelay) {
+		return nil // cmd itself has succeeded
+	}
+	return err
+}
+
+// watch waits for cmd and ends its group when ctx does or nothing moves in it any more.
+func (e *Engine) watch(ctx context.Context, cmd *exec.Cmd, group processGroup) error {
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	stalled := make(chan struct{})
+	stop := make(chan struct{})
+	var watchdog sync.WaitGroup
+	if e.Stall > 0 {
+		watchdog.Go(func() {
+			if group.stalled(e.Stall, stop) {
+				close(stalled)
+			}
+		})
+	}
+	var err error
+	select {
+	case err = <-exited:
+	case <-ctx.Done():
+		group.interrupt(exited)
+		err = ctx.Err()
+	case <-stalled:
+		group.interrupt(exited)
+		err = fmt.Errorf("%w for %v and was ended", ErrStalled, e.Stall)
+	}
+	close(stop)
+	watchdog.Wait()
+	return err
+}
+
+// prioritize gives the group its niceness and I/O class. rsync's children inherit both; the ones it
+// may have by now are in the group.
+func (e *Engine) prioritize(group processGroup) error {
+	current, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return fmt.Errorf("reading the niceness: %w", err)
+	}
+	if nice := 20 - current; e.Nice > nice { // the system call returns 20 - nice
+		err := unix.Setpriority(unix.PRIO_PGRP, int(group), e.Nice)
+		if err != nil && err != unix.ESRCH {
+			return fmt.Errorf("setting the niceness of rsync to %d: %w", e.Nice, err)
+		}
+	}
+	class, ok := ioClasses[e.IO]
+	if !ok {
+		return fmt.Errorf("unknown I/O class %q", e.IO)
+	}
+	if class == 0 {
+		return nil
+	}
+	_, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoPgrp, uintptr(group), class)
+	if errno != 0 && errno != unix.ESRCH {
+		return fmt.Errorf("setting the I/O class of rsync to %s: %w", e.IO, errno)
+	}
+	return nil
+}
+
+// From linux/ioprio.h: the class is in the bits from 13, its level below.
+const ioprioWhoPgrp = 2
+
+var ioClasses = map[string]uintptr{"": 0, "none": 0, "best-effort": 2<<13 | 4, "idle": 3 << 13}
