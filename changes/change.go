@@ -1,0 +1,87 @@
+// Package changes keeps, for every profile, a durable list of what was changed below its source and
+// is not yet safely copied.
+//
+//	kernel events ─▶ Backend ─▶ Recorder (Journal) ─▶ segments on disk ─▶ Cut ─▶ Batch
+//
+// A Backend (fanotify, inotify) hears from the kernel and tells a Recorder. The Journal is the
+// Recorder that lasts: it merges what it is told in memory and appends it to a segment on disk. A
+// run cuts the journal, which closes the segment under a batch id, and acknowledges the batch when
+// its copy is durable; only then do the closed segments go away.
+package changes
+
+import (
+	"fmt"
+	"time"
+)
+
+// A Kind says what of a path is in doubt. A later Kind includes the earlier ones, except that
+// Content and Gone are the same doubt seen at two moments: the newer word holds.
+type Kind uint8
+
+const (
+	// Attributes: owner, mode, times or xattrs changed; the content is what it was.
+	Attributes Kind = iota + 1
+	// Content: the name was created, written or renamed to, so its content is unknown. Of a
+	// directory it says that the directory itself is new, not what is in it.
+	Content
+	// Gone: the name was removed. It may have come back since.
+	Gone
+	// Directory: every name directly in this directory is in doubt, contents included.
+	Directory
+	// Subtree: the name and everything below it is in doubt, contents included.
+	Subtree
+)
+
+var kindNames = [...]string{Attributes: "attributes", Content: "content", Gone: "gone", Directory: "directory", Subtree: "subtree"}
+
+func (k Kind) String() string {
+	if k == 0 || int(k) >= len(kindNames) {
+		return fmt.Sprintf("Kind(%d)", uint8(k))
+	}
+	return kindNames[k]
+}
+
+// merge returns the doubt that remains when a path in doubt k is then reported as next.
+func (k Kind) merge(next Kind) Kind {
+	switch {
+	case k == Gone && next == Attributes:
+		return Content
+	case k == Gone && next == Content, k == Content && next == Gone:
+		return next
+	default:
+		return max(k, next)
+	}
+}
+
+// plain reports whether k concerns one name only.
+func (k Kind) plain() bool { return k < Directory }
+
+// A Change is one entry of a journal: a path, or a file known only by its handle.
+type Change struct {
+	// Path is relative to the source, without a leading or trailing slash: any bytes but NUL.
+	// "." is the source itself. It is empty when only Handle is known.
+	Path string
+	// Handle identifies a regular file that was written through a name that does not lead to it:
+	// its names, if it has any, must be looked for.
+	Handle Handle
+	Kind   Kind
+	Since  time.Time // when it was first reported after it was last safely copied
+	// Attempts and Error tell of runs that tried to copy this path and could not.
+	Attempts int
+	Error    string
+}
+
+// A Handle is what name_to_handle_at(2) returns for a file: the kernel's int32 handle_type in native
+// byte order, then the opaque handle bytes. It is valid within one file system. Comparable; empty
+// means none.
+type Handle string
+
+// A Gap is a stretch of time in which changes of the source may have been missed.
+type Gap struct {
+	Reason string
+	// Subtree is the part of the source concerned, as a Change's Path; "." is all of it.
+	Subtree string
+	// Since is when the gap began; the zero time means that nothing is known from before.
+	Since time.Time
+	Until time.Time
+}
