@@ -1,0 +1,112 @@
+package fanotify
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"rsince/changes"
+)
+
+func TestTemporaryFileLinked(t *testing.T) {
+	g := open(t)
+	dir := disk(t, "ext4")
+	w, rec := watchSource(t, g, changes.Source{Path: dir, OneFileSystem: true})
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	put(t, fd)
+	expect(t, w, rec, "")
+	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, dir+"/named", unix.AT_SYMLINK_FOLLOW); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, w, rec, "named content")
+	put(t, fd)
+	drain(t, w)
+	// The kernel names it #INODE for ever; its name is found if it is in the dentry cache.
+	if got := rec.take(); got != "named content" && got != "file" {
+		t.Errorf("got:\n%s", got)
+	}
+}
+
+// TestOpenByHandle writes to a file that no dentry leads to, as an NFS server does.
+func TestOpenByHandle(t *testing.T) {
+	g := open(t)
+	dir := disk(t, "ext4")
+	shell(t, dir, `mkdir -p src/d out; echo x >src/d/f; echo x >out/f`)
+	for path, want := range map[string]string{"src/d/f": "file", "out/f": "file"} {
+		h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, filepath.Join(dir, path), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("2"), 0); err != nil {
+			t.Skip(err)
+		}
+		w, rec := watchSource(t, g, changes.Source{Path: dir + "/src", OneFileSystem: true})
+		mount, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.OpenByHandleAt(mount, h, unix.O_WRONLY|unix.O_CLOEXEC)
+		unix.Close(mount)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, fd)
+		drain(t, w)
+		if got := rec.take(); got != want {
+			t.Errorf("%s: got:\n%s\nwant:\n%s", path, got, want)
+		}
+		unix.Close(fd)
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestLinkOutside(t *testing.T) {
+	g := open(t)
+	dir := disk(t, "ext4")
+	shell(t, dir, `mkdir src out; echo x >out/f; echo x >out/single`)
+	w, rec := watchSource(t, g, changes.Source{Path: dir + "/src", OneFileSystem: true})
+	shell(t, dir, `echo x >>out/f; echo x >>out/single`)
+	expect(t, w, rec, "")
+	shell(t, dir, `ln out/f src/f`)
+	expect(t, w, rec, "f content")
+	shell(t, dir, `echo x >>out/f; echo x >>out/single`)
+	expect(t, w, rec, "f content\nfile")
+	shell(t, dir, `chmod 600 out/f`)
+	expect(t, w, rec, "f attributes\nfile")
+	shell(t, dir, `rm src/f; echo x >>out/f`)
+	expect(t, w, rec, "f gone")
+}
+
+func TestDeepPath(t *testing.T) {
+	g := open(t)
+	dir := disk(t, "ext4")
+	w, rec := watchSource(t, g, changes.Source{Path: dir, OneFileSystem: true})
+	shell(t, dir, `name=$(printf 'd%.0s' {1..200}); for i in {1..30}; do mkdir $name; cd $name; done`)
+	drain(t, w)
+	rec.take()
+	shell(t, dir, `name=$(printf 'd%.0s' {1..200}); for i in {1..30}; do cd $name; done; echo x >f`)
+	drain(t, w)
+	got := rec.take()
+	path, ok := strings.CutSuffix(got, " subtree")
+	if !ok || strings.Contains(path, "\n") || len(path) < 3000 {
+		t.Errorf("got:\n%s", got)
+	}
+}
+
+// put writes to fd.
+func put(t testing.TB, fd int) {
+	t.Helper()
+	if _, err := unix.Write(fd, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+}
