@@ -1,0 +1,148 @@
+package inotify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+)
+
+// errClosed is what Drain returns once the watch has ended.
+var errClosed = errors.New("the watch has ended")
+
+// A drain is a call of Drain that waits for its cookie: a file whose creation is an event in the same
+// queue as all others.
+type drain struct {
+	answer chan error
+	begun  time.Time
+}
+
+type cookies struct {
+	dir     string
+	watched *dir
+	waiting map[string]drain // by the name of the cookie
+	count   int
+}
+
+// Drain returns when everything that finished before the call has been told to the Recorder. What
+// could not be watched has then been told as a gap. It fails if no cookie can be made, and then says
+// nothing about what was told.
+func (w *watch) Drain(ctx context.Context) error {
+	d := drain{answer: make(chan error, 1)}
+	select {
+	case w.drains <- d:
+	case <-w.done:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-d.answer:
+		return err
+	case <-w.done:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// begin makes the cookie of a drain.
+func (w *watch) begin(d drain) {
+	d.begun = time.Now()
+	err := fs.ErrNotExist
+	if w.cookies.watched != nil {
+		err = w.makeCookie(d)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		// The directory was removed, even if the event that says so is still to come.
+		if err = w.watchCookies(); err == nil {
+			err = w.makeCookie(d)
+		}
+	}
+	if err != nil {
+		d.answer <- fmt.Errorf("draining the queue of inotify: %w", err)
+	}
+}
+
+func (w *watch) makeCookie(d drain) error {
+	w.cookies.count++
+	name := fmt.Sprintf("drain-%d-%d", os.Getpid(), w.cookies.count)
+	path := filepath.Join(w.cookies.dir, name)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	w.cookies.waiting[name] = d
+	return errors.Join(f.Close(), os.Remove(path))
+}
+
+// beginAgain makes new cookies for those whose events are lost.
+func (w *watch) beginAgain() {
+	lost := w.cookies.waiting
+	w.cookies.waiting = make(map[string]drain)
+	for _, d := range lost {
+		w.begin(d)
+	}
+}
+
+// watchCookies watches the directory of cookies.
+func (w *watch) watchCookies() error {
+	if w.cookies.watched != nil {
+		w.drop(w.cookies.watched)
+		w.cookies.watched = nil
+	}
+	if err := os.MkdirAll(w.cookies.dir, 0o700); err != nil {
+		return err
+	}
+	fd, err := unix.Open(w.cookies.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", w.cookies.dir, err)
+	}
+	defer unix.Close(fd)
+	st, err := statAt(fd, "")
+	if err != nil {
+		return fmt.Errorf("looking at %s: %w", w.cookies.dir, err)
+	}
+	if other := w.byID[st.identity]; other != nil {
+		w.drop(other)
+	}
+	w.cookies.watched = w.insert(nil, "", st.identity)
+	if err := w.keys.with(w.cookies.watched.key, fd, w.fs.Add); err != nil {
+		return fmt.Errorf("watching %s: %w", w.cookies.dir, explain(err))
+	}
+	return nil
+}
+
+// cookie handles an event of the directory of cookies.
+func (w *watch) cookie(ctx context.Context, d *dir, name string, op fsnotify.Op) {
+	if name == "" {
+		if op.Has(fsnotify.Remove | fsnotify.Rename) {
+			w.drop(d)
+			w.cookies.watched = nil
+			w.beginAgain()
+		}
+		return
+	}
+	waiting, ok := w.cookies.waiting[name]
+	if !ok {
+		return
+	}
+	delete(w.cookies.waiting, name)
+	w.settle(ctx)
+	w.sound = waiting.begun
+	waiting.answer <- nil
+}
+
+// settle tells what no event tells.
+func (w *watch) settle(ctx context.Context) {
+	w.recover(ctx)
+	w.checkSource(ctx)
+	w.checkMounts(ctx)
+	w.retryUnwatched(ctx)
+}

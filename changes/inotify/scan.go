@@ -1,0 +1,199 @@
+package inotify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"rsince/changes"
+)
+
+var (
+	// errMoved: the directory is no longer where it was. Its events, which will be handled later,
+	// say where it went.
+	errMoved     = errors.New("it was moved or removed meanwhile")
+	errFileMount = errors.New("a file is mounted there, and only directories are watched")
+)
+
+// at opens d where it should be.
+func (w *watch) at(d *dir, flags uint64) (*os.File, stat, error) {
+	f, err := openDir(w.absolute(d.path()), flags)
+	if err != nil {
+		return nil, stat{}, err
+	}
+	st, err := statAt(int(f.Fd()), "")
+	if err == nil && st.identity != d.id {
+		err = errMoved
+	}
+	if err != nil {
+		f.Close()
+		return nil, stat{}, err
+	}
+	return f, st, nil
+}
+
+// refresh looks at name in parent and brings what is watched there in line with what is there: a
+// directory that is new is scanned, one that is gone is dropped. With anew set, what was known at
+// that name is dropped in any case.
+func (w *watch) refresh(ctx context.Context, parent *dir, name string, anew bool) {
+	delete(w.unwatched, parent.join(name))
+	before := parent.child(name)
+	if before != nil && anew {
+		w.drop(before)
+		before = nil
+	}
+	f, st, err := w.at(parent, unix.O_PATH)
+	if err != nil {
+		// Whatever happened to parent has its own events, and scans the place parent went to.
+		if before != nil {
+			w.drop(before)
+		}
+		if denied(err) {
+			parent.setBlind()
+		}
+		return
+	}
+	d := w.meet(f, st, parent, name)
+	f.Close()
+	if d != nil && d != before {
+		w.scan(ctx, d, w.add)
+	}
+}
+
+// meet looks at name in parent, which is open as f, and returns its dir if it is a directory of the
+// source that can be watched.
+func (w *watch) meet(f *os.File, in stat, parent *dir, name string) *dir {
+	path := parent.join(name)
+	known := parent.child(name)
+	st, err := statAt(int(f.Fd()), name)
+	part := err == nil && st.isDir && w.covers(path) && (st.mount == in.mount || !w.source.OneFileSystem)
+	if known != nil && (!part || st.identity != known.id) {
+		w.drop(known)
+		known = nil
+	}
+	switch {
+	case known != nil:
+		return known
+	case err != nil:
+		w.unseen(parent, path, err)
+		return nil
+	case !st.isDir && st.mount != in.mount && !w.source.OneFileSystem:
+		w.unwatched[path] = errFileMount
+		return nil
+	case !part:
+		return nil
+	}
+	if other := w.byID[st.identity]; other != nil && !w.displace(other, st, parent, path) {
+		return nil
+	}
+	return w.insert(parent, name, st.identity)
+}
+
+// unseen notes that path, in parent, could not be looked at.
+func (w *watch) unseen(parent *dir, path string, err error) {
+	switch {
+	case denied(err):
+		parent.blind = true
+		w.rec.Record(path, changes.Subtree)
+	case !gone(err):
+		w.unwatched[path] = err
+	}
+}
+
+// displace drops other, whose directory has just been met at path before the events that say it
+// moved. It returns false if path is not to be watched.
+func (w *watch) displace(other *dir, st stat, parent *dir, path string) bool {
+	if other == w.cookies.watched {
+		return false
+	}
+	for d := parent; d != nil; d = d.parent {
+		if d == other {
+			// It moved below what was below it; the events that say so are handled in turn.
+			w.unwatched[path] = errMoved
+			return false
+		}
+	}
+	if f, there, err := w.at(other, unix.O_PATH); err == nil {
+		f.Close()
+		if there.mount != st.mount {
+			w.unwatched[path] = fmt.Errorf("it is also mounted at %q, and inotify tells of it only there", other.path())
+			return false
+		}
+	}
+	w.rec.Record(other.path(), changes.Subtree)
+	w.drop(other)
+	return true
+}
+
+// scan calls add with every directory from top downwards, each before it is listed, and makes what
+// is known agree with the lists. What it finds is not recorded: that is for the caller, afterwards,
+// because what happens before a directory is watched has no event.
+func (w *watch) scan(ctx context.Context, top *dir, add func(*dir, *os.File) error) {
+	todo := []*dir{top}
+	for len(todo) > 0 && ctx.Err() == nil {
+		d := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if !w.known(d) {
+			continue
+		}
+		below, err := w.enter(d, add)
+		switch {
+		case err == nil:
+			todo = append(todo, below...)
+		case denied(err):
+			d.blind = true
+			w.rec.Record(d.path(), changes.Subtree)
+		default:
+			w.unwatched[d.path()] = err
+			w.drop(d)
+		}
+	}
+}
+
+// enter watches one directory and returns the directories in it.
+func (w *watch) enter(d *dir, add func(*dir, *os.File) error) ([]*dir, error) {
+	f, st, err := w.at(d, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := add(d, f); err != nil {
+		return nil, err
+	}
+	d.blind = false
+	names, err := subdirectories(int(f.Fd()), w.listing)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	for _, child := range slices.Clone(d.children) {
+		if _, ok := slices.BinarySearch(names, child.name); !ok {
+			w.drop(child)
+		}
+	}
+	var below []*dir
+	for _, name := range names {
+		if child := w.meet(f, st, d, name); child != nil {
+			below = append(below, child)
+		}
+	}
+	return below, nil
+}
+
+// add adds the watch of d, which is open as f. For a directory that is watched already it does
+// nothing.
+func (w *watch) add(d *dir, f *os.File) error {
+	return w.keys.with(d.key, int(f.Fd()), w.fs.Add)
+}
+
+func gone(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ESTALE)
+}
+
+func denied(err error) bool {
+	return errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
+}
