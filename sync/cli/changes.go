@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rsince/changes"
+	rsincesync "rsince/sync"
+)
+
+func (w *world) changesCommand() *cobra.Command {
+	var nul bool
+	c := &cobra.Command{
+		Use:               "changes PROFILE",
+		Short:             "List what has changed and is not yet copied",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: w.names,
+		RunE:              func(c *cobra.Command, args []string) error { return w.changes(c.Context(), args[0], nul) },
+	}
+	c.Flags().BoolVarP(&nul, "null", "0", false, "print bare paths, each with a NUL behind it")
+	return c
+}
+
+func (w *world) changes(ctx context.Context, name string, nul bool) error {
+	profiles, err := w.profiles([]string{name})
+	if err != nil {
+		return err
+	}
+	journal := rsincesync.Journal(w.dirs.profile(profiles[0].Name))
+	if err := changes.Settle(ctx, w.dirs.socket, name); errors.Is(err, changes.ErrNoWatcher) {
+		w.report(name, "no watcher is running: later changes are not listed, the next run looks for them")
+	} else if err != nil {
+		return err
+	}
+	pending, gaps, err := changes.Pending(journal)
+	if err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	for _, g := range gaps {
+		w.report(name, fmt.Sprintf("changes in %s may be missing from this list: %s", quote(g.Subtree), g.Reason))
+	}
+	out := bufio.NewWriter(w.stdout)
+	for _, c := range pending {
+		w.printChange(out, c, nul)
+	}
+	return out.Flush()
+}
+
+// printChange writes to a buffer that remembers the first error.
+func (w *world) printChange(out *bufio.Writer, c changes.Change, nul bool) {
+	switch {
+	case w.json:
+		_ = json.NewEncoder(out).Encode(changeLine(c))
+	case c.Path == "":
+		if !nul {
+			fmt.Fprintf(out, "%-10s (a file without a known name)\n", c.Kind)
+		}
+	case nul:
+		fmt.Fprintf(out, "%s\x00", c.Path)
+	case c.Attempts > 0:
+		fmt.Fprintf(out, "%-10s %s (failed %d times, since %s: %s)\n", c.Kind, quote(c.Path), c.Attempts, c.Since.Format(time.DateTime), c.Error)
+	default:
+		fmt.Fprintf(out, "%-10s %s\n", c.Kind, quote(c.Path))
+	}
+}
+
+// changeLine is a line of `rsince changes --json`. Keys are added, never renamed.
+func changeLine(c changes.Change) map[string]any {
+	line := map[string]any{"kind": c.Kind.String(), "since": c.Since, "attempts": c.Attempts, "error": c.Error}
+	if c.Path == "" {
+		line["handle_base64"] = base64.StdEncoding.EncodeToString([]byte(c.Handle))
+		return line
+	}
+	putPath(line, c.Path)
+	return line
+}

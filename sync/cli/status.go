@@ -1,0 +1,171 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rsince/changes"
+	"rsince/logs"
+	rsincesync "rsince/sync"
+	"rsince/sync/profile"
+)
+
+// statusLine is a line of `rsince status --json`. Fields are added, never renamed.
+type statusLine struct {
+	Profile       string     `json:"profile"`
+	Watching      bool       `json:"watching"`
+	Backend       string     `json:"backend"`
+	BackendReason string     `json:"backend_reason"`
+	Since         *time.Time `json:"since"`         // start of unbroken watching
+	Pending       *int       `json:"pending"`       // null while a gap makes it unknown
+	PendingSince  *time.Time `json:"pending_since"` // the oldest one
+	Gap           string     `json:"gap"`
+	LastSuccess   *time.Time `json:"last_success"`
+	LastRun       string     `json:"last_run"`
+	LastState     logs.State `json:"last_state"`
+	NextFull      *time.Time `json:"next_full"` // not later than; null if never or with the next run
+}
+
+func (w *world) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "status [PROFILE...]",
+		Short:             "Tell what is watched, what is pending, and how the last runs went",
+		ValidArgsFunction: w.names,
+		RunE:              func(c *cobra.Command, args []string) error { return w.status(c.Context(), args) },
+	}
+}
+
+func (w *world) status(ctx context.Context, names []string) error {
+	profiles, wrong := w.profiles(names)
+	if len(profiles) == 0 {
+		return wrong
+	}
+	list, err := w.list()
+	if err != nil {
+		return err
+	}
+	watched, err := changes.Ask(ctx, w.dirs.socket)
+	if err != nil && !errors.Is(err, changes.ErrNoWatcher) {
+		w.complain(err)
+	}
+	for _, p := range profiles {
+		line, err := w.statusOf(ctx, p, list, watched)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		if w.json {
+			err = json.NewEncoder(w.stdout).Encode(line)
+		} else {
+			err = w.printStatus(p, line)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return wrong
+}
+
+func (w *world) statusOf(ctx context.Context, p *profile.Profile, list *logs.List, watched map[string]changes.Status) (*statusLine, error) {
+	line := &statusLine{Profile: p.Name, Backend: "none"}
+	if s, ok := watched[p.Name]; ok {
+		line.Watching, line.Backend, line.BackendReason, line.Since = true, s.Backend, s.BackendReason, &s.Since
+		if err := changes.Settle(ctx, w.dirs.socket, p.Name); err != nil && !errors.Is(err, changes.ErrNoWatcher) {
+			line.Gap = err.Error()
+		}
+	} else if p.Watch.Backend == "none" {
+		line.BackendReason = "the profile says so"
+	} else {
+		line.Gap = changes.ErrNoWatcher.Error()
+	}
+	if err := line.addPending(rsincesync.Journal(w.dirs.profile(p.Name))); err != nil {
+		return nil, err
+	}
+	if err := line.addRuns(list, p.Name); err != nil {
+		return nil, err
+	}
+	full, err := rsincesync.LastFull(w.dirs.profile(p.Name))
+	if next := full.Add(p.FullEvery); err == nil && p.FullEvery > 0 && !full.IsZero() {
+		line.NextFull = &next
+	}
+	return line, err
+}
+
+func (l *statusLine) addPending(journal string) error {
+	pending, gaps, err := changes.Pending(journal)
+	if err != nil {
+		return err
+	}
+	for _, g := range gaps {
+		l.Gap = g.Reason
+	}
+	if l.Gap == "" {
+		n := len(pending)
+		l.Pending = &n
+	}
+	for _, c := range pending {
+		if l.PendingSince == nil || c.Since.Before(*l.PendingSince) {
+			l.PendingSince = &c.Since
+		}
+	}
+	return nil
+}
+
+func (l *statusLine) addRuns(list *logs.List, name string) error {
+	for run, err := range list.All(logs.Filter{Profiles: []string{name}}) {
+		if err != nil {
+			return err
+		}
+		if l.LastRun == "" {
+			l.LastRun, l.LastState = run.ID, run.State
+		}
+		if run.State == logs.OK {
+			l.LastSuccess = &run.Ended
+			return nil
+		}
+	}
+	return nil
+}
+
+func (w *world) printStatus(p *profile.Profile, l *statusLine) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s to %s\n", l.Profile, p.Source, p.Target)
+	row := func(title, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-13s %s\n", title, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case l.Watching:
+		row("watched", "by %s since %s", l.Backend, l.Since.Format(time.DateTime))
+	default:
+		row("watched", "no")
+	}
+	if l.BackendReason != "" {
+		row("", "because %s", strings.ReplaceAll(l.BackendReason, "\n", "; "))
+	}
+	switch {
+	case l.Pending == nil:
+		row("pending", "not known: %s", l.Gap)
+	case l.PendingSince == nil:
+		row("pending", "%d", *l.Pending)
+	default:
+		row("pending", "%d, the oldest since %s", *l.Pending, ago(*l.PendingSince))
+	}
+	if l.LastSuccess != nil {
+		row("last success", "%s (%s)", ago(*l.LastSuccess), l.LastSuccess.Local().Format(time.DateTime))
+	} else {
+		row("last success", "never")
+	}
+	if l.LastRun != "" {
+		row("last run", "%s, %s", l.LastState, l.LastRun)
+	}
+	if l.NextFull != nil {
+		row("next full run", "by %s", l.NextFull.Local().Format(time.DateTime))
+	}
+	_, err := w.stdout.Write([]byte(b.String()))
+	return err
+}

@@ -1,0 +1,184 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"rsince/sync/profile"
+	"rsince/sync/rsync"
+)
+
+// A RefusedError says why a guard did not let the run begin. Nothing was changed, and everything is
+// still pending.
+type RefusedError struct {
+	Reason string
+	// Lift is the option of sync that accepts what the guard refused.
+	Lift string
+}
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+const (
+	liftAccept    = "--accept"
+	liftMaxDelete = "--max-delete none"
+)
+
+// meetSource makes sure that the source is there and is the one it was.
+func (r *run) meetSource() error {
+	id, err := identify(r.source.Path)
+	if err != nil {
+		return &SkippedError{fmt.Errorf("the source is not there: %w", err)}
+	}
+	known := r.memory.Source
+	if known.FileSystem != "" && !known.same(id) && !r.Accept {
+		return &RefusedError{
+			Reason: fmt.Sprintf("%s is not the directory it was: it is %s, it was %s", r.Profile.Source, id, known),
+			Lift:   liftAccept,
+		}
+	}
+	r.memory.Source = id
+	return nil
+}
+
+// meetTarget makes sure that the target is there and is the one it was. A local target that was
+// never copied to is made, in a directory that exists.
+func (r *run) meetTarget(ctx context.Context) error {
+	id, err := r.identifyTarget(ctx)
+	if errors.Is(err, fs.ErrNotExist) && r.memory.Target.FileSystem == "" {
+		id, err = r.makeTarget(ctx)
+	}
+	if err != nil {
+		return &SkippedError{fmt.Errorf("the target is not there: %w", err)}
+	}
+	known := r.memory.Target
+	if known.FileSystem != "" && !known.same(id) && !r.Accept {
+		return &RefusedError{
+			Reason: fmt.Sprintf("%s is not the directory it was (is the right disk mounted?): it is %s, it was %s", r.Profile.Target, id, known),
+			Lift:   liftAccept,
+		}
+	}
+	r.memory.Target = id
+	return nil
+}
+
+// identifyTarget asks what the target is. The zero identity is that of an rsync daemon's module,
+// which cannot be asked.
+func (r *run) identifyTarget(ctx context.Context) (identity, error) {
+	t := r.Profile.Target
+	switch {
+	case t.Local():
+		return identify(t.Path)
+	case t.Daemon:
+		return identity{}, nil
+	}
+	remote, err := r.engine.RemoteIdentity(ctx)
+	return identity{FileSystem: remote.UUID, Inode: remote.Inode, Born: remote.Birth}, err
+}
+
+func (r *run) makeTarget(ctx context.Context) (identity, error) {
+	path := r.Profile.Target.Path
+	if !r.Profile.Target.Local() || r.DryRun { // the remote rsync makes it
+		return identity{}, nil
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return identity{}, err
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return identity{}, err
+	}
+	return r.identifyTarget(ctx)
+}
+
+// guardDeletions counts what the run would delete before it deletes the first.
+func (r *run) guardDeletions(ctx context.Context, p *plan) error {
+	limit := r.Profile.MaxDelete
+	if r.MaxDelete != nil {
+		limit = *r.MaxDelete
+		if limit == (profile.Limit{}) {
+			return nil
+		}
+	}
+	empty, err := r.tree.empty()
+	if err != nil {
+		return err
+	}
+	if empty && r.memory.Entries > 0 {
+		return &RefusedError{
+			Reason: fmt.Sprintf("%s is empty and held %d entries at the last run (is it mounted?)", r.Profile.Source, r.memory.Entries),
+			Lift:   liftMaxDelete,
+		}
+	}
+	deletions, err := r.countDeletions(ctx, p)
+	if err != nil {
+		return fmt.Errorf("counting what would be deleted: %w", err)
+	}
+	if r.firstRun() {
+		return r.guardFirst(deletions)
+	}
+	if !limit.Allows(deletions, r.memory.Entries) {
+		return &RefusedError{
+			Reason: fmt.Sprintf("%d of %d entries of the target would be deleted; max_delete is %s", deletions, r.memory.Entries, limit),
+			Lift:   liftMaxDelete,
+		}
+	}
+	return nil
+}
+
+func (r *run) firstRun() bool { return r.memory.LastFull.IsZero() }
+
+func (r *run) keepsExisting() bool { return r.Existing == KeepExisting && r.firstRun() }
+
+// guardFirst protects what a target held before it was one.
+func (r *run) guardFirst(deletions int) error {
+	if deletions == 0 || r.Accept || r.Existing == DeleteExisting {
+		return nil
+	}
+	return &RefusedError{
+		Reason: fmt.Sprintf("%s was never copied to and holds %d entries that the source does not have; they would be deleted", r.Profile.Target, deletions),
+		Lift:   liftAccept,
+	}
+}
+
+// countDeletions asks the engine, except where the target can be looked at.
+func (r *run) countDeletions(ctx context.Context, p *plan) (int, error) {
+	dry := *r.engine
+	dry.DryRun, dry.Items, dry.Progress = true, nil, nil
+	if r.record.Mode == modeFull {
+		if r.keepsExisting() {
+			return 0, nil
+		}
+		res, err := dry.Extraneous(ctx)
+		return res.Deleted, err
+	}
+	var total rsync.Result
+	for _, pass := range []func() (rsync.Result, error){
+		func() (rsync.Result, error) { return r.countGone(ctx, &dry, p.gone) },
+		func() (rsync.Result, error) { return dry.Subtrees(ctx, p.subtrees) },
+		func() (rsync.Result, error) { return dry.Directories(ctx, p.directories, true) },
+	} {
+		res, err := pass()
+		if err != nil {
+			return 0, err
+		}
+		total.Add(res)
+	}
+	return total.Deleted, nil
+}
+
+func (r *run) countGone(ctx context.Context, dry *rsync.Engine, gone []string) (res rsync.Result, err error) {
+	if !r.Profile.Target.Local() {
+		return dry.Deletions(ctx, gone)
+	}
+	for _, path := range gone {
+		n, err := countBelow(ctx, filepath.Join(r.Profile.Target.Path, path))
+		if err != nil {
+			return res, err
+		}
+		res.Deleted += n
+	}
+	return res, nil
+}

@@ -1,0 +1,306 @@
+// Package sync runs profiles: it brings a target up to date with a source, copying only what has
+// changed since the last run as far as that is known.
+//
+//	lock the target ─▶ cut the journal ─▶ plan ─▶ guards ─▶ engine's passes ─▶ make durable ─▶ acknowledge
+//
+// The batch that the cut takes goes back to the journal unless the run comes to its end, and what
+// failed goes back in any case. Nothing is written before the guards have agreed.
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"rsince/changes"
+	"rsince/logs"
+	"rsince/sync/profile"
+	"rsince/sync/rsync"
+)
+
+// A Job is one profile to be run once.
+type Job struct {
+	Profile *profile.Profile
+	Dir     string   // what is kept between runs of this profile: journal and memory
+	Locks   string   // the directory of all locks on targets
+	Socket  string   // of the watcher
+	Own     []string // rsince's own directories, which are never copied
+	Runs    *logs.List
+
+	Full   bool // compare everything
+	Accept bool // source and target are meant, whatever they were before; makes the run full
+	DryRun bool // change nothing, record nothing
+	// Existing says what a first run does about a target that already holds something.
+	Existing Existing
+	// MaxDelete takes the place of the profile's max_delete; nil: the profile's holds. "none" also
+	// lifts the guard against an empty source.
+	MaxDelete *profile.Limit
+	Wait      time.Duration // for the lock on the target
+
+	// Progress is called a few times a second with how far the run is, of how many listed entries;
+	// 0 of a full pass. nil: nothing.
+	Progress func(p rsync.Progress, listed int)
+	// Items is called for each change of the target. nil: nothing.
+	Items func(rsync.Item)
+	// Warn is called with what costs the user something but does not end the run. nil: nothing.
+	Warn func(string)
+}
+
+// Existing is what is to become of names on the target that were there before the first run and
+// that the source does not have.
+type Existing uint8
+
+const (
+	RefuseExisting Existing = iota // the run is refused
+	KeepExisting                   // they stay
+	DeleteExisting                 // they are deleted, like everything else the source does not have
+)
+
+// A SkippedError says that there was nothing to run on: the source or the target is not there.
+type SkippedError struct{ Err error }
+
+func (e *SkippedError) Error() string { return e.Err.Error() }
+func (e *SkippedError) Unwrap() error { return e.Err }
+
+// Journal is the directory of the profile's journal below its Dir.
+func Journal(dir string) string { return filepath.Join(dir, "journal") }
+
+// WatchedSource is the profile's source as its watcher and its runs see it.
+func WatchedSource(p *profile.Profile, own []string) changes.Source {
+	s := changes.Source{Path: resolved(p.Source), OneFileSystem: p.OneFileSystem}
+	for _, dir := range own {
+		s.Skip = append(s.Skip, resolved(dir))
+	}
+	if p.Target.Local() {
+		s.Skip = append(s.Skip, resolved(p.Target.Path))
+	}
+	return s
+}
+
+// run is a Job on its way.
+type run struct {
+	*Job
+	log    *logs.Log // nil in a dry run
+	record logs.Run
+	source changes.Source
+	tree   *tree
+	memory *memory
+	engine *rsync.Engine
+	result rsync.Result
+
+	// modifiedSince is the time from which on everything that has a ctime counts as modified; zero
+	// if there is no such time.
+	modifiedSince time.Time
+}
+
+// Run runs the job and returns its record, which is also written to the list of runs. The error is
+// a *LockedError, a *SkippedError or a *RefusedError if the run did not begin to copy, and the
+// context's if it was interrupted. Paths that failed are no error: the state tells.
+func (j *Job) Run(ctx context.Context) (logs.Run, error) {
+	r := &run{Job: j, source: WatchedSource(j.Profile, j.Own)}
+	if j.DryRun {
+		r.record.Profile, r.record.Started = j.Profile.Name, time.Now()
+		err := r.run(ctx)
+		r.conclude(ctx, err)
+		return r.record, err
+	}
+	var listErr error
+	r.log, listErr = j.Runs.Begin(j.Profile.Name)
+	r.record = r.log.Run()
+	r.say("%s: %s to %s", j.Profile.Name, j.Profile.Source, j.Profile.Target)
+	err := r.run(ctx)
+	r.conclude(ctx, err)
+	listErr = errors.Join(listErr, r.log.End(r.record), j.Runs.Expire(j.Profile.Name, j.Profile.Logs.KeepRuns))
+	if listErr != nil {
+		r.warn("the list of runs: %v", listErr)
+	}
+	return r.record, err
+}
+
+func (r *run) run(ctx context.Context) error {
+	lock, err := r.lock(ctx)
+	if err != nil {
+		return err
+	}
+	err = r.locked(ctx, lock)
+	return errors.Join(err, lock.release())
+}
+
+func (r *run) lock(ctx context.Context) (*targetLock, error) {
+	if r.DryRun {
+		return &targetLock{}, nil
+	}
+	return lockTarget(ctx, r.Locks, r.Profile.Target, r.Profile.Name, r.Wait)
+}
+
+func (r *run) locked(ctx context.Context, lock *targetLock) (err error) {
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+		return err
+	}
+	if r.memory, err = recall(r.Dir); err != nil {
+		return err
+	}
+	r.engine = r.newEngine(lock)
+	if err := r.meet(ctx); err != nil {
+		return err
+	}
+	if err := r.probe(ctx); err != nil {
+		return err
+	}
+	batch, err := r.cut(ctx)
+	if err != nil {
+		return err
+	}
+	err = r.carry(ctx, batch)
+	return errors.Join(err, batch.Return())
+}
+
+// meet makes sure that source and target are what they were, and learns about both.
+func (r *run) meet(ctx context.Context) (err error) {
+	if err := r.meetSource(); err != nil {
+		return err
+	}
+	if r.tree, err = newTree(r.source, r.Profile.Filter); err != nil {
+		return err
+	}
+	r.engine.Filters = r.tree.filters()
+	return r.meetTarget(ctx)
+}
+
+// cut takes the batch; a dry run only looks at what is pending.
+func (r *run) cut(ctx context.Context) (*changes.Batch, error) {
+	journal := Journal(r.Dir)
+	if !r.DryRun {
+		return changes.Cut(ctx, r.Socket, journal, r.Profile.Name)
+	}
+	batch := &changes.Batch{Cut: time.Now()}
+	err := changes.Settle(ctx, r.Socket, r.Profile.Name)
+	if err != nil && !errors.Is(err, changes.ErrNoWatcher) {
+		return nil, err
+	}
+	if err != nil {
+		batch.Gaps = append(batch.Gaps, changes.Gap{Reason: err.Error(), Subtree: ".", Since: changes.KnownUntil(journal)})
+	}
+	pending, gaps, err := changes.Pending(journal)
+	batch.Changes, batch.Gaps = pending, append(batch.Gaps, gaps...)
+	return batch, err
+}
+
+// carry copies what the batch and the mode ask for and acknowledges it.
+func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
+	r.chooseMode(batch)
+	plan, err := r.plan(ctx, batch)
+	if err != nil {
+		return err
+	}
+	r.record.Listed = plan.listed()
+	if err := r.guardDeletions(ctx, plan); err != nil {
+		return err
+	}
+	if r.DryRun {
+		return r.transfer(ctx, plan)
+	}
+	disks, err := r.openDisks()
+	if err != nil {
+		return err
+	}
+	err = r.transfer(ctx, plan)
+	if err := errors.Join(err, disks.sync(ctx)); err != nil {
+		return err
+	}
+	return r.acknowledge(batch, plan)
+}
+
+func (r *run) acknowledge(batch *changes.Batch, plan *plan) error {
+	failed := plan.failed(r.result.Failed)
+	if err := batch.Acknowledge(failed); err != nil {
+		return err
+	}
+	m := r.memory
+	m.Unfinished = false
+	m.Copied = batch.Cut
+	for _, c := range failed {
+		if c.Since.Before(m.Copied) {
+			m.Copied = c.Since
+		}
+	}
+	if r.record.Mode == modeFull {
+		m.LastFull, m.Fingerprint, m.Entries = batch.Cut, r.Profile.Fingerprint(), plan.entries
+	} else {
+		m.Entries += r.result.Created - r.result.Deleted
+	}
+	return m.save()
+}
+
+// failed gives the changes that stay in the journal, with what is known of earlier attempts.
+func (p *plan) failed(failures []rsync.Failure) []changes.Change {
+	carried := make([]changes.Change, 0, len(failures))
+	seen := set{}
+	for _, f := range failures {
+		if seen.has(f.Path) {
+			continue
+		}
+		seen.add(f.Path)
+		c, known := p.changes[f.Path]
+		if !known {
+			c = changes.Change{Path: f.Path, Kind: changes.Content, Since: time.Now()}
+		}
+		c.Attempts++
+		c.Error = f.Reason
+		carried = append(carried, c)
+	}
+	return carried
+}
+
+// conclude puts the end of the run into its record.
+func (r *run) conclude(ctx context.Context, err error) {
+	rec := &r.record
+	rec.Ended = time.Now()
+	rec.Created, rec.Updated, rec.Deleted = r.result.Created, r.result.Updated, r.result.Deleted
+	rec.Bytes, rec.Errors = r.result.Bytes, len(r.result.Failed)
+	rec.State = stateOf(ctx, err)
+	if err != nil {
+		rec.Message = err.Error()
+	} else if rec.Errors > 0 {
+		first := r.result.Failed[0]
+		rec.State = logs.Partial
+		rec.Message = fmt.Sprintf("%d paths failed, the first %q: %s", rec.Errors, first.Path, first.Reason)
+	}
+	if pending, _, err := changes.Pending(Journal(r.Dir)); err == nil {
+		rec.PendingAfter = len(pending)
+	}
+}
+
+func stateOf(ctx context.Context, err error) logs.State {
+	var locked *LockedError
+	var skipped *SkippedError
+	var refused *RefusedError
+	switch {
+	case err == nil:
+		return logs.OK
+	case errors.As(err, &locked), errors.As(err, &skipped):
+		return logs.Skipped
+	case errors.As(err, &refused):
+		return logs.Refused
+	case ctx.Err() != nil:
+		return logs.Interrupted
+	}
+	return logs.Failed
+}
+
+func (r *run) say(format string, args ...any) {
+	if r.log != nil {
+		r.log.Printf(format, args...)
+	}
+}
+
+// warn puts into the log and before the user what costs something but does not end the run.
+func (r *run) warn(format string, args ...any) {
+	r.say("warning: "+format, args...)
+	if r.Warn != nil {
+		r.Warn(fmt.Sprintf(format, args...))
+	}
+}

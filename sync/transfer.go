@@ -1,0 +1,186 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"rsince/sync/rsync"
+)
+
+// newEngine fills in what does not depend on the target's capabilities.
+func (r *run) newEngine(lock *targetLock) *rsync.Engine {
+	p := r.Profile
+	e := &rsync.Engine{
+		Source: r.source.Path, Target: p.Target.String(), OneFileSystem: p.OneFileSystem,
+		Options: p.RsyncOptions, Stall: p.Stall, Nice: p.Priority.Nice, IO: p.Priority.IO,
+		Inherit: lock.files, DryRun: r.DryRun, Items: r.Items, Log: io.Discard,
+	}
+	if r.log != nil {
+		e.Log = r.log
+	}
+	if r.Progress != nil {
+		e.Progress = func(p rsync.Progress) { r.Progress(p, r.record.Listed) }
+	}
+	return e
+}
+
+// probe finds out once per target what it keeps, and remembers it. A dry run takes an unknown
+// target for one that keeps everything.
+func (r *run) probe(ctx context.Context) error {
+	m := r.memory
+	key := r.engine.Target + "\x00" + fmt.Sprintf("%q", r.engine.Options) + m.Target.String()
+	if r.DryRun && (m.Capabilities == nil || m.Probed != key) {
+		r.engine.Capabilities = keepsAll()
+		return nil
+	}
+	if m.Capabilities != nil && m.Probed == key && (r.DryRun || !r.Full && !r.Accept) {
+		r.engine.Capabilities = *m.Capabilities
+		return nil
+	}
+	if err := r.askTarget(ctx); err != nil {
+		return err
+	}
+	m.Capabilities, m.Probed = &r.engine.Capabilities, key
+	for _, given := range m.Capabilities.GivenUp {
+		r.warn("%s: %s", r.Profile.Target, given)
+	}
+	return nil
+}
+
+// keepsAll are the capabilities of a target on a usual Linux file system.
+func keepsAll() rsync.Capabilities {
+	return rsync.Capabilities{
+		Xattrs: true, ACLs: true, Owners: true, Permissions: true, Hardlinks: true, Symlinks: true, Specials: true,
+		TimeGranularity: 1, DeleteMissingArgs: true, Fsync: true,
+	}
+}
+
+func (r *run) askTarget(ctx context.Context) error {
+	probing := *r.engine
+	probing.DryRun, probing.Items, probing.Progress = false, nil, nil
+	c, err := probing.Probe(ctx)
+	if err != nil {
+		return fmt.Errorf("finding out what %s keeps: %w", r.Profile.Target, err)
+	}
+	r.engine.Capabilities = c
+	return nil
+}
+
+// transfer runs the passes. Updates come before deletions, so that what was renamed is there under
+// its new name before the old one goes.
+func (r *run) transfer(ctx context.Context, p *plan) error {
+	if err := r.begin(); err != nil {
+		return err
+	}
+	e := r.engine
+	passes := []func() (rsync.Result, error){
+		func() (rsync.Result, error) { return e.Paths(ctx, p.content, true) },
+		func() (rsync.Result, error) { return e.Paths(ctx, p.attributes, false) },
+		func() (rsync.Result, error) { return e.Subtrees(ctx, p.subtrees) },
+		func() (rsync.Result, error) { return e.Directories(ctx, p.directories, true) },
+		func() (rsync.Result, error) { return e.Directories(ctx, p.leftovers, false) },
+		func() (rsync.Result, error) { return e.Links(ctx, p.links, true) },
+		func() (rsync.Result, error) { return e.Deletions(ctx, p.gone) },
+	}
+	if r.record.Mode == modeFull {
+		passes = append(passes,
+			func() (rsync.Result, error) { return e.Full(ctx, !r.keepsExisting()) },
+			func() (rsync.Result, error) { return e.Links(ctx, p.allLinks, false) })
+	}
+	for _, pass := range passes {
+		res, err := pass()
+		r.result.Add(res)
+		if err != nil {
+			return err
+		}
+	}
+	for _, dir := range r.result.Kept {
+		r.say("%q is gone from the source and stays on the target because of excluded names in it", dir)
+	}
+	return nil
+}
+
+// begin notes durably that the target is being written to.
+func (r *run) begin() error {
+	if r.DryRun {
+		return nil
+	}
+	r.memory.Unfinished = true
+	return r.memory.save()
+}
+
+// disks are the file systems that a run writes to, opened before its first write: syncfs(2) on a
+// descriptor reports what failed to be written since it was opened.
+type disks struct {
+	files  []*os.File
+	remote *rsync.Engine // makes the other machine's disk durable; nil if there is none
+}
+
+func (r *run) openDisks() (*disks, error) {
+	target := r.Profile.Target
+	if !target.Local() {
+		return &disks{remote: r.engine}, nil
+	}
+	root := resolved(target.Path)
+	dirs := set{root: {}}
+	mounts, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading the mount table: %w", err)
+	}
+	for _, m := range mounts {
+		if _, ok := below(m.Mountpoint, root); ok {
+			dirs.add(m.Mountpoint)
+		}
+	}
+	d := &disks{}
+	for dir := range dirs {
+		f, err := os.Open(dir)
+		if err != nil {
+			return nil, errors.Join(err, d.close())
+		}
+		d.files = append(d.files, f)
+	}
+	return d, nil
+}
+
+// sync returns when everything written is on the disks.
+func (d *disks) sync(ctx context.Context) error {
+	var errs []error
+	for _, f := range d.files {
+		if err := unix.Syncfs(int(f.Fd())); err != nil {
+			errs = append(errs, fmt.Errorf("making %s durable: %w", f.Name(), err))
+		}
+	}
+	if d.remote != nil {
+		errs = append(errs, d.remote.SyncRemote(ctx))
+	}
+	return errors.Join(append(errs, d.close())...)
+}
+
+func (d *disks) close() error {
+	var errs []error
+	for _, f := range d.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// countBelow counts a name and everything below it, without following symlinks; 0 if there is none.
+func countBelow(ctx context.Context, path string) (int, error) {
+	n := 0
+	err := filepath.WalkDir(path, func(_ string, _ os.DirEntry, err error) error {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		n++
+		return errors.Join(err, ctx.Err())
+	})
+	return n, err
+}

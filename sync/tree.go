@@ -1,0 +1,169 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"rsince/changes"
+	"rsince/changes/scan"
+	"rsince/sync/filter"
+)
+
+// tree is the source as a run sees it: what is part of it and what is not.
+type tree struct {
+	root  string
+	rules *filter.Rules
+	// foreign are paths that are left out with all below them: mount points, unless the profile
+	// crosses them, rsince's own directories, and the target.
+	foreign map[string]bool
+
+	dirs map[string]ancestry // what is known of directories, by path
+}
+
+// ancestry tells what stands in the way of a path below a directory.
+type ancestry struct {
+	state standing
+	at    string // the directory of which state holds: this one or the highest one above it
+}
+
+type standing uint8
+
+const (
+	present  standing = iota
+	missing           // it does not exist
+	blocked           // it is not a directory
+	left              // it is excluded, or not part of the source
+	unstable          // it cannot be looked at
+)
+
+func newTree(source changes.Source, rules *filter.Rules) (*tree, error) {
+	t := &tree{root: source.Path, rules: rules, foreign: map[string]bool{}, dirs: map[string]ancestry{}}
+	for _, skip := range source.Skip {
+		if rel, ok := below(skip, source.Path); ok {
+			t.foreign[rel] = true
+		}
+	}
+	if !source.OneFileSystem {
+		return t, nil
+	}
+	mounts, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading the mount table: %w", err)
+	}
+	for _, m := range mounts {
+		if rel, ok := below(m.Mountpoint, source.Path); ok {
+			t.foreign[rel] = true
+		}
+	}
+	return t, nil
+}
+
+// below gives path relative to dir, if it is truly below it.
+func below(path, dir string) (rel string, ok bool) {
+	if dir != "/" {
+		dir += "/"
+	}
+	rel, ok = strings.CutPrefix(path, dir)
+	return rel, ok && rel != ""
+}
+
+// leavesOut reports whether an entry is not to be copied, its ancestors being part of the source.
+func (t *tree) leavesOut(path string, dir bool) bool {
+	return t.foreign[path] || t.rules.Match(path, dir)
+}
+
+// ancestry looks at a directory and those above it. What it finds is kept for the run.
+func (t *tree) ancestry(dir string) ancestry {
+	if dir == "." {
+		return ancestry{}
+	}
+	if known, ok := t.dirs[dir]; ok {
+		return known
+	}
+	a := t.ancestry(parent(dir))
+	if a.state == present {
+		if state := t.look(dir); state != present {
+			a = ancestry{state: state, at: dir}
+		}
+	}
+	t.dirs[dir] = a
+	return a
+}
+
+func (t *tree) look(dir string) standing {
+	st, err := t.stat(dir)
+	switch {
+	case t.leavesOut(dir, true):
+		return left
+	case errors.Is(err, unix.ENOENT):
+		return missing
+	case err != nil:
+		return unstable
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return blocked
+	}
+	return present
+}
+
+func (t *tree) stat(path string) (st unix.Stat_t, err error) {
+	for {
+		if err = unix.Lstat(t.root+"/"+path, &st); err != unix.EINTR {
+			return st, err
+		}
+	}
+}
+
+// filters gives the rsync arguments for passes that find names by themselves: what is foreign
+// first, so that no pattern of the profile brings it back.
+func (t *tree) filters() []string {
+	var args []string
+	for path := range t.foreign {
+		args = append(args, "--filter=- "+filter.Literal(path))
+	}
+	slices.Sort(args)
+	return append(args, t.rules.Args()...)
+}
+
+func (t *tree) scan(root string) scan.Tree {
+	return scan.Tree{Root: t.root + "/" + root, Prune: func(path string, dir bool) bool {
+		if root != "." {
+			path = root + "/" + path
+		}
+		return t.leavesOut(path, dir)
+	}}
+}
+
+// empty reports whether the source holds nothing at all.
+func (t *tree) empty() (bool, error) {
+	entries, err := os.ReadDir(t.root)
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !t.foreign[e.Name()] }), nil
+}
+
+// walk calls visit, from several goroutines, for every entry of the source that is to be copied,
+// below root.
+func (t *tree) walk(ctx context.Context, root string, visit func(path string, st *unix.Stat_t)) error {
+	return t.scan(root).Walk(ctx, func(e scan.Entry) {
+		path := e.Path
+		if root != "." {
+			path = root + "/" + path
+		}
+		visit(path, &e.Stat)
+	})
+}
+
+func parent(path string) string {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i]
+	}
+	return "."
+}
