@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -15,6 +16,9 @@ import (
 
 // errClosed is what Drain returns once the watch has ended.
 var errClosed = errors.New("the watch has ended")
+
+// cookiePrefix begins the names of cookies.
+const cookiePrefix = "drain-"
 
 // A drain is a call of Drain that waits for its cookie: a file whose creation is an event in the same
 // queue as all others.
@@ -72,14 +76,26 @@ func (w *watch) begin(d drain) {
 
 func (w *watch) makeCookie(d drain) error {
 	w.cookies.count++
-	name := fmt.Sprintf("drain-%d-%d", os.Getpid(), w.cookies.count)
+	// Other watches of this process see it too; the slot is a descriptor that only this one has.
+	name := fmt.Sprintf("%s%d-%d-%d", cookiePrefix, os.Getpid(), w.keys.slot, w.cookies.count)
 	path := filepath.Join(w.cookies.dir, name)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
+	if err := errors.Join(f.Close(), remove(path)); err != nil {
+		return err
+	}
 	w.cookies.waiting[name] = d
-	return errors.Join(f.Close(), os.Remove(path))
+	return nil
+}
+
+// remove removes a cookie, which the start of another watch may have done already.
+func remove(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // beginAgain makes new cookies for those whose events are lost.
@@ -91,14 +107,22 @@ func (w *watch) beginAgain() {
 	}
 }
 
-// watchCookies watches the directory of cookies.
+// watchCookies watches the directory of cookies, and removes those of a process that was killed.
 func (w *watch) watchCookies() error {
-	if w.cookies.watched != nil {
-		w.drop(w.cookies.watched)
-		w.cookies.watched = nil
-	}
+	w.dropCookies()
 	if err := os.MkdirAll(w.cookies.dir, 0o700); err != nil {
 		return err
+	}
+	entries, err := os.ReadDir(w.cookies.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), cookiePrefix) {
+			if err := remove(filepath.Join(w.cookies.dir, e.Name())); err != nil {
+				return err
+			}
+		}
 	}
 	fd, err := unix.Open(w.cookies.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -114,17 +138,24 @@ func (w *watch) watchCookies() error {
 	}
 	w.cookies.watched = w.insert(nil, "", st.identity)
 	if err := w.keys.with(w.cookies.watched.key, fd, w.fs.Add); err != nil {
+		w.dropCookies()
 		return fmt.Errorf("watching %s: %w", w.cookies.dir, explain(err))
 	}
 	return nil
 }
 
+func (w *watch) dropCookies() {
+	if w.cookies.watched != nil {
+		w.drop(w.cookies.watched)
+		w.cookies.watched = nil
+	}
+}
+
 // cookie handles an event of the directory of cookies.
-func (w *watch) cookie(ctx context.Context, d *dir, name string, op fsnotify.Op) {
+func (w *watch) cookie(ctx context.Context, name string, op fsnotify.Op) {
 	if name == "" {
 		if op.Has(fsnotify.Remove | fsnotify.Rename) {
-			w.drop(d)
-			w.cookies.watched = nil
+			w.dropCookies()
 			w.beginAgain()
 		}
 		return

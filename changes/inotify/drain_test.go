@@ -3,6 +3,7 @@ package inotify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -73,6 +74,45 @@ func TestCookiesInTheSource(t *testing.T) {
 	drainNow(t, w)
 	if got := rec.take(); got.kinds != nil || got.gaps != nil {
 		t.Errorf("recorded %v, gaps %v", got.highest(), got.gaps)
+	}
+}
+
+func TestCookiesShared(t *testing.T) {
+	backend := &Backend{Cookies: tempDir(t)}
+	write(t, "", backend.Cookies, cookiePrefix+"left")
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			dir, rec := tempDir(t), new(memory)
+			w, err := backend.Watch(t.Context(), changes.Source{Path: dir}, rec)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for i := range 100 {
+				path := fmt.Sprint("f", i)
+				if err := errors.Join(os.WriteFile(filepath.Join(dir, path), nil, 0o600), w.Drain(t.Context())); err != nil {
+					t.Error(err)
+				}
+				if got := rec.take(); !got.covers(path) {
+					t.Errorf("%s was not yet recorded after Drain", path)
+				}
+			}
+			if err := w.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if left, err := os.ReadDir(backend.Cookies); err != nil || len(left) != 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
+func TestCookiesAsSource(t *testing.T) {
+	dir := tempDir(t)
+	if _, err := (&Backend{Cookies: dir}).Watch(t.Context(), changes.Source{Path: dir}, new(memory)); err == nil {
+		t.Error("the directory of cookies can be watched as a source")
 	}
 }
 

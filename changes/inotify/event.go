@@ -18,7 +18,7 @@ func (w *watch) handle(ctx context.Context, event fsnotify.Event) {
 	switch {
 	case !ok || d == nil:
 	case d == w.cookies.watched:
-		w.cookie(ctx, d, name, event.Op)
+		w.cookie(ctx, name, event.Op)
 	case name == "":
 		w.itself(ctx, d, event.Op)
 	case w.covers(d.join(name)):

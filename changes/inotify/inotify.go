@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-	"golang.org/x/sys/unix"
 
 	"rsince/changes"
 )
@@ -121,9 +120,6 @@ func (w *watch) open(ctx context.Context) (err error) {
 	}
 	if err := w.watchSource(ctx); err != nil {
 		return err
-	}
-	if w.root.blind {
-		return unix.EACCES
 	}
 	return w.checkLimit(ctx)
 }

@@ -56,8 +56,13 @@ func newWatcherError(err error) error {
 	if !errors.Is(err, unix.EMFILE) {
 		return err
 	}
+	null, other := os.Open(os.DevNull)
+	if other != nil {
+		return err
+	}
+	null.Close()
 	name, limit := lowest("fs.inotify.max_user_instances", "user.max_inotify_instances")
-	return errors.Join(err, &LimitError{Sysctl: name, Limit: limit, Needed: 1, What: "more inotify instance", Set: 2 * limit})
+	return fmt.Errorf("%w: %w", err, &LimitError{Sysctl: name, Limit: limit, Needed: 1, What: "more inotify instance", Set: 2 * limit})
 }
 
 // explain adds to the bare "no space left on device" what it means for a watch.

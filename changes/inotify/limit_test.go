@@ -56,6 +56,7 @@ func TestWatchLimit(t *testing.T) {
 	if os.Getenv(limitEnv) != "" {
 		t.Run("at the start", testLimitAtStart)
 		t.Run("while watching", testLimitWhileWatching)
+		t.Run("instances", testInstances)
 		return
 	}
 	if os.Getuid() != 0 {
@@ -71,6 +72,19 @@ func TestWatchLimit(t *testing.T) {
 func setLimit(t *testing.T, watches int) {
 	t.Helper()
 	do(t, os.WriteFile("/proc/sys/user/max_inotify_watches", fmt.Append(nil, watches), 0))
+}
+
+func testInstances(t *testing.T) {
+	do(t, os.WriteFile("/proc/sys/user/max_inotify_instances", []byte("1"), 0))
+	backend := &Backend{Cookies: tempDir(t)}
+	first, err := backend.Watch(t.Context(), changes.Source{Path: tempDir(t)}, new(memory))
+	do(t, err)
+	defer func() { do(t, first.Close()) }()
+	_, err = backend.Watch(t.Context(), changes.Source{Path: tempDir(t)}, new(memory))
+	var limit *LimitError
+	if !errors.As(err, &limit) || limit.Sysctl != "user.max_inotify_instances" || limit.Limit != 1 || limit.Set < 2 {
+		t.Errorf("a second instance: %v", err)
+	}
 }
 
 func testLimitAtStart(t *testing.T) {

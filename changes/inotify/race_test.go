@@ -54,6 +54,14 @@ func TestAnotherDirectoryInThePlace(t *testing.T) {
 	if w.find("a/b") != nil {
 		t.Error("the old a/b is taken for the new one")
 	}
+	if w.unwatched["a/b"] == nil {
+		t.Error("that a/b could not be looked at is forgotten")
+	}
+	before := w.find("a")
+	w.refresh(t.Context(), w.root, "a", false)
+	if w.find("a") == before || w.find("a/b") == nil {
+		t.Error("the old a is taken for the new one")
+	}
 }
 
 // While b, below a, is being listed, b is moved up and a into it.
@@ -71,6 +79,7 @@ func TestDirectoryMetBelowWhatWasBelowIt(t *testing.T) {
 		t.Errorf("%s is below itself", d.name)
 	}
 	go w.run(t.Context())
+	t.Cleanup(func() { <-w.done })
 	drainNow(t, w)
 	sameDirectories(t, dir, w)
 }
@@ -92,5 +101,19 @@ func TestSymlinkInThePlace(t *testing.T) {
 	w.scan(t.Context(), w.find("a"), w.add)
 	if w.find("a") != nil {
 		t.Error("a symlink is taken for a directory")
+	}
+}
+
+// A full queue swallows the event of a cookie too.
+func TestCookieLost(t *testing.T) {
+	w, rec := still(t, changes.Source{Path: tempDir(t)})
+	lost := drain{answer: make(chan error, 1)}
+	w.cookies.waiting["never made"] = lost
+	w.fs.Errors <- fsnotify.ErrEventOverflow
+	go w.run(t.Context())
+	t.Cleanup(func() { <-w.done })
+	do(t, <-lost.answer)
+	if gaps := rec.take().gaps; len(gaps) != 1 || gaps[0].Subtree != "." {
+		t.Errorf("gaps: %v", gaps)
 	}
 }

@@ -40,7 +40,8 @@ func (w *watch) at(d *dir, flags uint64) (*os.File, stat, error) {
 // directory that is new is scanned, one that is gone is dropped. With anew set, what was known at
 // that name is dropped in any case.
 func (w *watch) refresh(ctx context.Context, parent *dir, name string, anew bool) {
-	delete(w.unwatched, parent.join(name))
+	path := parent.join(name)
+	delete(w.unwatched, path)
 	before := parent.child(name)
 	if before != nil && anew {
 		w.drop(before)
@@ -48,12 +49,14 @@ func (w *watch) refresh(ctx context.Context, parent *dir, name string, anew bool
 	}
 	f, st, err := w.at(parent, unix.O_PATH)
 	if err != nil {
-		// Whatever happened to parent has its own events, and scans the place parent went to.
 		if before != nil {
 			w.drop(before)
 		}
 		if denied(err) {
 			parent.setBlind()
+		} else {
+			// If parent moved, its own events are still to come, and this note goes with it.
+			w.unwatched[path] = err
 		}
 		return
 	}

@@ -18,6 +18,9 @@ func (w *watch) watchSource(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if c := w.cookies.watched; c != nil && c.id == st.identity {
+		return errors.New("rsince's own directory cannot be a source")
+	}
 	w.root, w.rootMount = w.insert(nil, ".", st.identity), st.mount
 	w.scan(ctx, w.root, w.add)
 	if err := ctx.Err(); err != nil {
@@ -25,6 +28,10 @@ func (w *watch) watchSource(ctx context.Context) error {
 	}
 	if w.root == nil {
 		return w.unwatched["."]
+	}
+	if w.root.blind {
+		w.drop(w.root)
+		return unix.EACCES
 	}
 	for _, path := range slices.Sorted(maps.Keys(w.mounted)) {
 		parent, name := split(path)

@@ -1,6 +1,7 @@
 package inotify
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,9 +95,10 @@ func TestUnreadable(t *testing.T) {
 	dir := tempDir(t)
 	secret := mkdir(t, dir, "secret")
 	mkdir(t, secret, "below")
+	locked := mkdir(t, secret, "locked")
 	noX := mkdir(t, dir, "no-search")
 	mkdir(t, noX, "below")
-	do(t, os.Chmod(secret, 0), os.Chmod(noX, 0o600))
+	do(t, os.Chmod(locked, 0), os.Chmod(secret, 0), os.Chmod(noX, 0o600))
 	t.Cleanup(func() { do(t, os.Chmod(secret, 0o700), os.Chmod(noX, 0o700)) })
 	w, rec := start(t, changes.Source{Path: dir})
 	got := rec.take()
@@ -112,6 +114,10 @@ func TestUnreadable(t *testing.T) {
 	if !got.kinds["secret"][changes.Subtree] || !got.kinds["no-search"][changes.Subtree] || got.gaps != nil {
 		t.Errorf("recorded %v, gaps %v", got.highest(), got.gaps)
 	}
+	if _, err := (&Backend{Cookies: tempDir(t)}).Watch(t.Context(), changes.Source{Path: secret + "/locked"}, new(memory)); !errors.Is(err, unix.EACCES) {
+		t.Errorf("watching what may not be read: %v", err)
+	}
+	do(t, os.Chmod(locked, 0o700))
 	probe(t, dir, drain)
 	do(t, os.Mkdir(filepath.Join(dir, "later"), 0))
 	t.Cleanup(func() { do(t, os.Chmod(filepath.Join(dir, "later"), 0o700)) })
