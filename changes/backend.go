@@ -56,6 +56,8 @@ func within(path, dir string) bool {
 type Recorder interface {
 	// Record notes that path, relative to the source, is in doubt.
 	Record(path string, kind Kind)
+	// RecordRename notes that from became to, both in this source; a directory with all below it.
+	RecordRename(from, to string, dir bool)
 	// RecordFile notes that the regular file with this handle was written, when no name of it is
 	// known.
 	RecordFile(handle Handle)

@@ -205,7 +205,7 @@ func Pending(dir string) ([]Change, []Gap, error) {
 // read merges segments. Damage becomes a gap. Unless all of them have to be sealed, one that is being
 // written to may end anywhere.
 func read(dir string, numbers []uint64, sealed bool) ([]Change, []Gap, error) {
-	m := merger{paths: newPending(), failed: map[string]Change{}, files: map[Handle]Change{}}
+	m := merger{paths: newPending(), failed: map[string]Change{}, renamed: map[string]string{}, files: map[Handle]Change{}}
 	for _, n := range numbers {
 		path := segmentPath(dir, n)
 		complete, _, err := readSegment(path, m.visit)
@@ -226,10 +226,11 @@ func read(dir string, numbers []uint64, sealed bool) ([]Change, []Gap, error) {
 
 // merger collects records of several segments.
 type merger struct {
-	paths  *pending
-	failed map[string]Change
-	files  map[Handle]Change
-	gaps   []Gap
+	paths   *pending
+	failed  map[string]Change
+	renamed map[string]string
+	files   map[Handle]Change
+	gaps    []Gap
 }
 
 func (m *merger) visit(rec record) {
@@ -238,6 +239,9 @@ func (m *merger) visit(rec record) {
 		m.addFailed(c)
 	case recordChange:
 		m.paths.record(c.Path, c.Kind, c.Since)
+	case recordRename:
+		m.paths.record(c.Path, c.Kind, c.Since)
+		m.renamed[c.Path] = c.RenamedTo
 	case recordFile:
 		m.addFile(c)
 	case recordGap:
@@ -299,6 +303,7 @@ func (m *merger) changes() []Change {
 			c = f.joined(c)
 			delete(m.failed, c.Path)
 		}
+		c.RenamedTo = m.renamed[c.Path]
 		all = append(all, c)
 	}
 	for _, c := range m.failed {

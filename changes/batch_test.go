@@ -174,6 +174,7 @@ func TestUnwatchedRunMovesKnown(t *testing.T) {
 
 // TestAcknowledgeWhileWriting cuts and acknowledges while paths come in: each is in some batch.
 func TestAcknowledgeWhileWriting(t *testing.T) {
+	t.Parallel()
 	j := open(t, t.TempDir())
 	const n = 20_000
 	names := slices.Collect(func(yield func(string) bool) { spreadPaths(n)(yield) })

@@ -69,12 +69,10 @@ type Change struct {
 	// Attempts and Error tell of runs that tried to copy this path and could not.
 	Attempts int
 	Error    string
+	// RenamedTo is the name, in the same source, that a name that is gone was last seen to become. It
+	// is told where the backend knows, and not kept for ever: good for counting, not for more.
+	RenamedTo string
 }
-
-// A Handle is what name_to_handle_at(2) returns for a file: the kernel's int32 handle_type in native
-// byte order, then the opaque handle bytes. It is valid within one file system. Comparable; empty
-// means none.
-type Handle string
 
 // A Gap is a stretch of time in which changes of the source may have been missed.
 type Gap struct {
@@ -84,4 +82,12 @@ type Gap struct {
 	// Since is when the gap began; the zero time means that nothing is known from before.
 	Since time.Time
 	Until time.Time
+}
+
+// String tells a person what may be missing and why.
+func (g Gap) String() string {
+	if g.Subtree == "." {
+		return "changes may have been missed: " + g.Reason
+	}
+	return fmt.Sprintf("changes in %q may have been missed: %s", g.Subtree, g.Reason)
 }

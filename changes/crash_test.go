@@ -103,6 +103,7 @@ func letGo(batch *Batch) error {
 
 // TestKilled kills a writer again and again: what was durable, and was not let go of, is there.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	durable := map[string]bool{}
 	for range 60 {

@@ -18,6 +18,7 @@ const busyWithin = 60 * time.Second
 func Cut(ctx context.Context, socket, dir, profile string) (*Batch, error) {
 	ctx, cancel := context.WithTimeout(ctx, busyWithin)
 	defer cancel()
+	var busy error
 	for {
 		batch, err := cutWatched(ctx, socket, dir, profile)
 		if errors.Is(err, ErrNoWatcher) {
@@ -26,9 +27,16 @@ func Cut(ctx context.Context, socket, dir, profile string) (*Batch, error) {
 		if err == nil {
 			return batch, nil
 		}
-		if !errors.Is(err, ErrBusy) && !errors.Is(err, errHungUp) || !wait(ctx, 50*time.Millisecond) {
-			return nil, fmt.Errorf("cutting the journal: %w", err)
+		if errors.Is(err, ErrBusy) || errors.Is(err, errHungUp) {
+			busy = err
+			if wait(ctx, 50*time.Millisecond) {
+				continue
+			}
 		}
+		if ctx.Err() != nil && busy != nil {
+			err = busy // says more than that the time is up
+		}
+		return nil, fmt.Errorf("cutting the journal: %w", err)
 	}
 }
 

@@ -38,6 +38,7 @@ type Journal struct {
 
 	mu       sync.Mutex
 	paths    *pending
+	renamed  map[string]string // where the names went that a rename took away
 	files    map[Handle]time.Time
 	gaps     []Gap
 	buf      []byte   // records not yet written to out
@@ -54,6 +55,9 @@ const (
 	holdAt  = 1 << 20  // bytes of records that are held until Flush; beyond, it writes from memory
 	fileMax = 100_000  // files known only by handle; more become a gap
 	gapMax  = 1_000    // gaps; more become one
+	// renamedMax bounds the new names that are kept for old ones; those of more renames are
+	// forgotten, which no copy depends on.
+	renamedMax = 10_000
 	// spread is how much more a segment may hold than memory does, for a name that comes and goes
 	// all day is one node but many records; spreadMin keeps short segments as they are.
 	spread, spreadMin = 4, 4 << 20
@@ -81,7 +85,7 @@ func Open(dir string) (*Journal, error) {
 }
 
 func (j *Journal) reset() {
-	j.paths, j.files, j.gaps = newPending(), map[Handle]time.Time{}, nil
+	j.paths, j.renamed, j.files, j.gaps = newPending(), map[string]string{}, map[Handle]time.Time{}, nil
 	j.buf, j.out = nil, nil
 	j.unsynced, j.refused, j.rewrite = false, false, false
 }
@@ -90,10 +94,34 @@ func (j *Journal) reset() {
 func (j *Journal) Record(path string, kind Kind) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.record(Change{Path: path, Kind: kind, Since: time.Now()})
+}
+
+// RecordRename implements Recorder.
+func (j *Journal) RecordRename(from, to string, dir bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	now := time.Now()
-	if path, kind := j.paths.record(path, kind, now); kind != 0 {
-		j.add(appendChange(j.buf, Change{Path: path, Kind: kind, Since: now}))
+	was, is := Gone, Content
+	if dir {
+		was, is = Subtree, Subtree
 	}
+	to, is = held(to, is)
+	j.record(Change{Path: from, Kind: was, Since: now, RenamedTo: to})
+	j.record(Change{Path: to, Kind: is, Since: now})
+}
+
+// record adds a change if it tells anything new.
+func (j *Journal) record(c Change) {
+	path, kind := j.paths.record(c.Path, c.Kind, c.Since)
+	if kind == 0 {
+		return
+	}
+	if c.RenamedTo != "" && len(j.renamed) < renamedMax {
+		j.renamed[path] = c.RenamedTo
+	}
+	c.Path, c.Kind = path, kind
+	j.add(appendChange(j.buf, c))
 }
 
 // RecordFile implements Recorder.
@@ -155,11 +183,11 @@ func (j *Journal) add(buf []byte) {
 	case len(j.buf) >= holdAt:
 		j.buf, j.rewrite = nil, true
 	case len(j.buf) >= flushAt && j.out != nil && !j.refused:
-		j.refused = j.append() != nil
+		j.refused = j.writeBuf() != nil
 	}
 }
 
-func (j *Journal) append() error {
+func (j *Journal) writeBuf() error {
 	if err := j.out.write(j.buf); err != nil {
 		return err
 	}
@@ -212,7 +240,7 @@ func (j *Journal) write() error {
 	case j.rewrite, j.out == nil && len(j.buf) > 0, j.out != nil && j.out.size > j.renewAt:
 		return j.renew()
 	case len(j.buf) > 0:
-		return j.append()
+		return j.writeBuf()
 	}
 	return nil
 }
@@ -263,7 +291,12 @@ func (j *Journal) all() iter.Seq[Change] {
 				return
 			}
 		}
-		j.paths.all()(yield)
+		for c := range j.paths.all() {
+			c.RenamedTo = j.renamed[c.Path]
+			if !yield(c) {
+				return
+			}
+		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -103,6 +102,7 @@ func TestJournalClosed(t *testing.T) {
 
 // TestJournalStaysShort has one name come and go for a long time.
 func TestJournalStaysShort(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	j := open(t, dir)
 	j.Record("first", Content)
@@ -137,6 +137,7 @@ func journalSize(t *testing.T, dir string) (size int64) {
 }
 
 func TestJournalBounds(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	j := open(t, dir)
 	for i := range fileMax + 10 {
@@ -160,6 +161,7 @@ func TestJournalBounds(t *testing.T) {
 // TestJournalFullDisk: what does not fit is kept in memory, Flush says so, no heartbeat claims that
 // it is safe, and it all arrives when there is room.
 func TestJournalFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(smallDisk(t), "journal")
 	j := open(t, dir)
 	j.Record("first", Content)
@@ -319,42 +321,39 @@ func TestMendTornTail(t *testing.T) {
 }
 
 func TestPendingPassesOverWhatIsBeingWritten(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := memoryDir(t)
 	j := open(t, dir)
-	var writing sync.WaitGroup
-	stop := make(chan struct{})
-	writing.Go(func() {
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 600 {
+			j.Record(fmt.Sprint(i%50), Content)
+			j.Record(fmt.Sprint(i%50), Gone)
+			j.mu.Lock()
+			j.rewrite = i%2 == 0
+			j.mu.Unlock()
+			err := j.Flush()
+			if i%100 == 0 {
+				err = errors.Join(err, Add(dir, []Change{{Path: "added", Kind: Content}}))
 			}
-			j.Record(fmt.Sprint(i%500), Content)
-			j.Record(fmt.Sprint(i%500), Gone)
-			if err := j.Flush(); err != nil {
+			if err != nil {
 				t.Error(err)
 			}
-			if i%100 == 0 {
-				if err := Add(dir, []Change{{Path: "added", Kind: Content}}); err != nil {
-					t.Error(err)
-				}
-				j.mu.Lock()
-				j.rewrite = true
-				j.mu.Unlock()
-			}
 		}
-	})
-	most := 0
-	for range 300 {
+	}()
+	for most, writing := 0, true; writing; {
+		select {
+		case <-done:
+			writing = false
+		default:
+		}
 		n := len(pendingPaths(t, dir))
 		if n < most {
 			t.Errorf("%d pending after %d", n, most)
 		}
 		most = n
 	}
-	close(stop)
-	writing.Wait()
 }
 
 func TestKnownUntil(t *testing.T) {
@@ -388,12 +387,15 @@ func BenchmarkRecord(b *testing.B) {
 		for i, path := range paths {
 			j.Record(path, Content)
 			if i%20_000 == 0 {
+				b.StopTimer()
 				do(b, j.Flush())
+				b.StartTimer()
 			}
 		}
-		if _, err := j.cut(); err != nil {
-			b.Fatal(err)
-		}
+		b.StopTimer()
+		_, err := j.cut()
+		do(b, err)
+		b.StartTimer()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(paths)), "ns/path")
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,7 @@ func collected(p *pending) map[string]Change {
 }
 
 func TestPendingAgainstModel(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		p, m := newPending(), model{}
@@ -139,6 +141,7 @@ func TestPendingCollapse(t *testing.T) {
 }
 
 func TestPendingForgetsCovered(t *testing.T) {
+	t.Parallel()
 	p := newPending()
 	for d := range 40 {
 		for i := range collapseAt + 1 {
@@ -202,9 +205,12 @@ func spreadPaths(n int) func(func(string) bool) {
 // deepPaths gives n paths, 40 to a directory, eight directories down.
 func deepPaths(n int) func(func(string) bool) {
 	return func(yield func(string) bool) {
+		dir := ""
 		for i := range n {
-			d := i / 40
-			if !yield(fmt.Sprintf("srv/data/projects/p%d/src/vendor/module%d/internal/f%d.go", d/100, d%100, i)) {
+			if d := i / 40; i%40 == 0 {
+				dir = "srv/data/projects/p" + strconv.Itoa(d/100) + "/src/vendor/module" + strconv.Itoa(d%100) + "/internal/f"
+			}
+			if !yield(dir + strconv.Itoa(i) + ".go") {
 				return
 			}
 		}

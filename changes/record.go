@@ -21,6 +21,7 @@ const segmentHeader = "rsince journal 1\n"
 
 const (
 	recordChange = 'c' // kind, since, path
+	recordRename = 'm' // kind, since, new name, path
 	recordFailed = 'f' // kind, since, attempts, error, path
 	recordFile   = 'h' // since, attempts, error, handle
 	recordGap    = 'g' // since, until, reason, subtree
@@ -62,6 +63,8 @@ func appendChange(b []byte, c Change) []byte {
 		return endFrame(b, start)
 	case c.Attempts > 0:
 		b = append(b, recordFailed)
+	case c.RenamedTo != "":
+		b = append(b, recordRename)
 	default:
 		b = append(b, recordChange)
 	}
@@ -71,6 +74,8 @@ func appendChange(b []byte, c Change) []byte {
 	if c.Attempts > 0 {
 		b = binary.AppendUvarint(b, uint64(c.Attempts))
 		b = appendText(b, c.Error)
+	} else if c.RenamedTo != "" {
+		b = appendText(b, c.RenamedTo)
 	}
 	b = append(b, path...)
 	return endFrame(b, start)
@@ -151,6 +156,9 @@ func decodeBody(body []byte) (record, error) {
 	case recordChange:
 		rec.change = Change{Kind: d.kind(), Since: d.time(), Path: d.remaining()}
 		ok = validPath(rec.change.Path)
+	case recordRename:
+		rec.change = Change{Kind: d.kind(), Since: d.time(), RenamedTo: d.text(), Path: d.remaining()}
+		ok = validPath(rec.change.Path) && validPath(rec.change.RenamedTo)
 	case recordFailed:
 		rec.change = Change{Kind: d.kind(), Since: d.time(), Attempts: d.count(), Error: d.text(), Path: d.remaining()}
 		ok = validPath(rec.change.Path)

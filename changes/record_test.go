@@ -52,6 +52,7 @@ func TestRecordRoundTrip(t *testing.T) {
 }
 
 func TestRecordHoldsEverything(t *testing.T) {
+	t.Parallel()
 	text := strings.Repeat("e", 1<<20)
 	for _, c := range []Change{
 		{Path: strings.Repeat("dir/", 1<<18) + "x", Kind: Content},
@@ -158,6 +159,7 @@ func (r record) normal() record {
 // TestFlippedByte flips bits of every byte of a small journal: the next writer, and a cut, either give
 // exactly what was written or say that something may be missing, and never something else.
 func TestFlippedByte(t *testing.T) {
+	t.Parallel()
 	written := []Change{
 		{Path: "a", Kind: Content, Since: time.Unix(1000, 0)},
 		{Path: "b/c", Kind: Gone, Since: time.Unix(1001, 0)},
@@ -184,11 +186,7 @@ func TestFlippedByte(t *testing.T) {
 
 func checkFlipped(t *testing.T, segment []byte, written []Change, i int) {
 	t.Helper()
-	dir, err := os.MkdirTemp(memoryDisk(), "rsince-changes-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := memoryDir(t)
 	if err := os.WriteFile(segmentPath(dir, 1), segment, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -212,13 +210,17 @@ func checkFlipped(t *testing.T, segment []byte, written []Change, i int) {
 	}
 }
 
-// memoryDisk is a directory where a sync takes no time, if there is one; else "".
-func memoryDisk() string {
-	const dir = "/dev/shm"
-	if unix.Access(dir, unix.W_OK) == nil {
-		return dir
+// memoryDir is a directory where a sync takes no time, if the machine has one.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	const shm = "/dev/shm"
+	if unix.Access(shm, unix.W_OK) != nil {
+		return t.TempDir()
 	}
-	return ""
+	dir, err := os.MkdirTemp(shm, "rsince-changes-")
+	do(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // cutAlone cuts as a run does when nobody watches.

@@ -69,6 +69,7 @@ func TestSocketClientThatHangs(t *testing.T) {
 }
 
 func TestSocketRefusesOtherUsers(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("becoming another user needs root")
 	}

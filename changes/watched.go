@@ -109,6 +109,9 @@ func (w *watched) begin(ctx context.Context, backends []Backend) error {
 // Record implements Recorder.
 func (w *watched) Record(path string, kind Kind) { w.journal.Record(path, kind) }
 
+// RecordRename implements Recorder.
+func (w *watched) RecordRename(from, to string, dir bool) { w.journal.RecordRename(from, to, dir) }
+
 // RecordFile implements Recorder.
 func (w *watched) RecordFile(handle Handle) { w.journal.RecordFile(handle) }
 
@@ -116,7 +119,7 @@ func (w *watched) RecordFile(handle Handle) { w.journal.RecordFile(handle) }
 // cut.
 func (w *watched) RecordGap(gap Gap) {
 	if w.journal.noteGap(gap) {
-		w.report(fmt.Sprintf("changes in %q may have been missed: %s", gap.Subtree, gap.Reason))
+		w.report(gap.String())
 	}
 	if gap.Subtree == "." {
 		w.mu.Lock()
@@ -184,10 +187,14 @@ func (w *watched) cut(ctx context.Context) reply {
 	ctx, cancel := context.WithTimeout(ctx, drainWithin)
 	defer cancel()
 	t := time.Now()
-	if err := w.watch.Drain(ctx); err != nil {
-		w.RecordGap(unwatched("the watch did not answer: "+err.Error(), w.profile.Journal))
+	drainErr := w.watch.Drain(ctx)
+	if drainErr != nil {
+		w.RecordGap(unwatched("the watch did not answer: "+drainErr.Error(), w.profile.Journal))
 	}
 	id, err := w.journal.cut()
+	if err == nil && drainErr == nil {
+		err = w.journal.Beat(t) // should the watcher die before its next beat, the gap begins here
+	}
 	if err != nil {
 		return failure(err)
 	}

@@ -46,7 +46,7 @@ func (w *Watcher) Run(ctx context.Context, profiles []Watched, reload <-chan []W
 		w.tell(failed)
 		w.loop(ctx, profiles, reload, ready)
 	} else {
-		err = joined(failed)
+		err = refusal(failed)
 	}
 	// Whoever finds the socket closed cuts by himself as soon as the journals are.
 	err = errors.Join(err, s.Close())
@@ -106,7 +106,8 @@ func (w *Watcher) tell(failed map[string]error) {
 	w.told = told
 }
 
-func joined(failed map[string]error) error {
+// refusal is why nothing can be watched.
+func refusal(failed map[string]error) error {
 	var errs []error
 	for _, profile := range slices.Sorted(maps.Keys(failed)) {
 		errs = append(errs, fmt.Errorf("watching %s: %w", profile, failed[profile]))

@@ -25,7 +25,8 @@ type fakeBackend struct {
 }
 
 type fakeWatch struct {
-	rec Recorder
+	rec     Recorder
+	telling sync.WaitGroup
 
 	mu     sync.Mutex
 	queue  []string
@@ -55,7 +56,7 @@ func (b *fakeBackend) Watch(ctx context.Context, source Source, rec Recorder) (W
 		b.watches = map[string]*fakeWatch{}
 	}
 	b.watches[source.Path] = w
-	rec.RecordGap(Gap{Reason: "looking around", Subtree: "."}) // as a backend may before it returns
+	w.telling.Go(func() { rec.RecordGap(Gap{Reason: "looking around", Subtree: "."}) }) // while Watch returns
 	return w, nil
 }
 
@@ -73,6 +74,7 @@ func (b *fakeBackend) happen(source string, paths ...string) {
 }
 
 func (w *fakeWatch) Drain(context.Context) error {
+	w.telling.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, path := range w.queue {
@@ -83,6 +85,7 @@ func (w *fakeWatch) Drain(context.Context) error {
 }
 
 func (w *fakeWatch) Close() error {
+	w.telling.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
@@ -365,6 +368,7 @@ func TestWatcherReload(t *testing.T) {
 // TestWatcherStopsWhileAnswering takes a profile away and gives it back while it is being cut: each
 // cut succeeds, by the watcher or without, and nothing that happened is lost.
 func TestWatcherStopsWhileAnswering(t *testing.T) {
+	t.Parallel()
 	r := startRunning(t, "home", "other")
 	home, other := r.watched(t, "home"), r.watched(t, "other")
 	seen := map[string]bool{}

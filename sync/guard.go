@@ -7,7 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"golang.org/x/sys/unix"
+
+	"rsince/changes"
 	"rsince/sync/profile"
 	"rsince/sync/rsync"
 )
@@ -143,42 +147,98 @@ func (r *run) guardFirst(deletions int) error {
 	}
 }
 
-// countDeletions asks the engine, except where the target can be looked at.
+// countDeletions counts the names that would be deleted from the target and that the source does not
+// have under another name now. It asks the engine, except where the target can be looked at.
 func (r *run) countDeletions(ctx context.Context, p *plan) (int, error) {
+	n := 0
+	count := func(path string) {
+		if !r.movedAway(path) {
+			n++
+		}
+	}
 	dry := *r.engine
-	dry.DryRun, dry.Items, dry.Progress = true, nil, nil
+	dry.DryRun, dry.Progress = true, nil
+	dry.Items = func(item rsync.Item) {
+		if item.Action == rsync.Delete {
+			count(item.Path)
+		}
+	}
 	if r.record.Mode == modeFull {
 		if r.keepsExisting() {
 			return 0, nil
 		}
-		res, err := dry.Extraneous(ctx)
-		return res.Deleted, err
+		_, err := dry.Extraneous(ctx)
+		return n, err
 	}
-	var total rsync.Result
-	for _, pass := range []func() (rsync.Result, error){
-		func() (rsync.Result, error) { return r.countGone(ctx, &dry, p.gone) },
-		func() (rsync.Result, error) { return dry.Subtrees(ctx, p.subtrees) },
-		func() (rsync.Result, error) { return dry.Directories(ctx, p.directories, true) },
+	for _, pass := range []func() error{
+		func() error { return r.countGone(ctx, &dry, p.gone, count) },
+		func() error { _, err := dry.Subtrees(ctx, p.subtrees); return err },
+		func() error { _, err := dry.Directories(ctx, p.directories, true); return err },
 	} {
-		res, err := pass()
-		if err != nil {
+		if err := pass(); err != nil {
 			return 0, err
 		}
-		total.Add(res)
 	}
-	return total.Deleted, nil
+	return n, nil
 }
 
-func (r *run) countGone(ctx context.Context, dry *rsync.Engine, gone []string) (res rsync.Result, err error) {
+func (r *run) countGone(ctx context.Context, dry *rsync.Engine, gone []string, count func(path string)) error {
 	if !r.Profile.Target.Local() {
-		return dry.Deletions(ctx, gone)
+		_, err := dry.Deletions(ctx, gone)
+		return err
 	}
 	for _, path := range gone {
-		n, err := countBelow(ctx, filepath.Join(r.Profile.Target.Path, path))
-		if err != nil {
-			return res, err
+		if err := eachBelow(ctx, r.Profile.Target.Path, path, count); err != nil {
+			return err
 		}
-		res.Deleted += n
 	}
-	return res, nil
+	return nil
+}
+
+// eachBelow calls visit for a name and everything below it; for none if there is none.
+func eachBelow(ctx context.Context, root, path string, visit func(path string)) error {
+	return filepath.WalkDir(filepath.Join(root, path), func(found string, _ fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // the target may have a file where the source had a directory
+			return nil
+		}
+		if rel, ok := below(found, filepath.Clean(root)); ok {
+			visit(rel)
+		}
+		return errors.Join(err, ctx.Err())
+	})
+}
+
+// movedAway reports whether a name, gone from where it was, is there under the name that it or a
+// directory above it was renamed to since the last run.
+func (r *run) movedAway(path string) bool {
+	for from := path; from != "."; from = parent(from) {
+		if to, ok := r.renamedTo(from); ok {
+			_, err := r.tree.stat(to + strings.TrimPrefix(path, from))
+			return err == nil
+		}
+	}
+	return false
+}
+
+// renamedTo follows a name through all its renames.
+func (r *run) renamedTo(from string) (to string, ok bool) {
+	to = from
+	for range len(r.renames) {
+		next, renamed := r.renames[to]
+		if !renamed {
+			break
+		}
+		to, ok = next, true
+	}
+	return to, ok && to != from
+}
+
+func renamesOf(batch []changes.Change) map[string]string {
+	renames := map[string]string{}
+	for _, c := range batch {
+		if c.RenamedTo != "" {
+			renames[c.Path] = c.RenamedTo
+		}
+	}
+	return renames
 }

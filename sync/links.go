@@ -2,7 +2,6 @@ package sync
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -50,16 +49,12 @@ func (l *linkFinder) file(st *unix.Stat_t) *linked {
 
 // addHandle adds a file whose names are not known; one that has no name any more is passed over.
 func (l *linkFinder) addHandle(h changes.Handle) error {
-	if len(h) < 4 {
-		return nil
-	}
 	mount, err := os.Open(l.tree.root)
 	if err != nil {
 		return err
 	}
 	defer mount.Close()
-	kind := int32(binary.NativeEndian.Uint32([]byte(h[:4])))
-	fd, err := unix.OpenByHandleAt(int(mount.Fd()), unix.NewFileHandle(kind, []byte(h[4:])), unix.O_PATH|unix.O_CLOEXEC)
+	fd, err := h.Open(int(mount.Fd()))
 	if errors.Is(err, unix.ESTALE) {
 		return nil
 	} else if err != nil {

@@ -35,7 +35,7 @@ func (r *run) chooseMode(batch *changes.Batch) {
 			r.record.Mode = modeGap
 			batch.Changes = append(batch.Changes, changes.Change{Path: gap.Subtree, Kind: changes.Subtree, Since: gap.Since})
 		}
-		r.say("gap in %s: %s", gap.Subtree, gap.Reason)
+		r.say("%s", gap)
 	}
 	if why := r.fullBecause(batch); why != "" {
 		r.record.Mode = modeFull
@@ -76,10 +76,13 @@ func (r *run) missed(batch *changes.Batch) (why string) {
 		if gap.Subtree != "." {
 			continue
 		}
-		why = "changes may have been missed: " + gap.Reason
+		why = gap.String()
 		since := gap.Since
-		if since.Before(r.memory.Copied) {
-			since = r.memory.Copied
+		switch copied := r.memory.Copied; {
+		case copied.After(batch.Cut): // the clock was set back: ctimes tell nothing about order
+			since = time.Unix(0, 0)
+		case since.Before(copied):
+			since = copied
 		}
 		if r.modifiedSince.IsZero() || since.Before(r.modifiedSince) {
 			r.modifiedSince = since

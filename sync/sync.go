@@ -91,6 +91,8 @@ type run struct {
 	engine *rsync.Engine
 	result rsync.Result
 
+	// renames are the renames within the source since the last run: old names and the new ones.
+	renames map[string]string
 	// modifiedSince is the time from which on everything that has a ctime counts as modified; zero
 	// if there is no such time.
 	modifiedSince time.Time
@@ -192,6 +194,7 @@ func (r *run) cut(ctx context.Context) (*changes.Batch, error) {
 // carry copies what the batch and the mode ask for and acknowledges it.
 func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
 	r.chooseMode(batch)
+	r.renames = renamesOf(batch.Changes)
 	plan, err := r.plan(ctx, batch)
 	if err != nil {
 		return err

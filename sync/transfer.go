@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -170,17 +169,4 @@ func (d *disks) close() error {
 		errs = append(errs, f.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// countBelow counts a name and everything below it, without following symlinks; 0 if there is none.
-func countBelow(ctx context.Context, path string) (int, error) {
-	n := 0
-	err := filepath.WalkDir(path, func(_ string, _ os.DirEntry, err error) error {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		n++
-		return errors.Join(err, ctx.Err())
-	})
-	return n, err
 }

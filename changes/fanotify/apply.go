@@ -20,8 +20,7 @@ func (v *view) apply(e *event) {
 	case e.mask&unix.FAN_RENAME != 0 && e.mask&unix.FAN_ONDIR != 0:
 		v.renameDirectory(e)
 	case e.mask&unix.FAN_RENAME != 0:
-		v.record(e.dir, e.name, changes.Gone)
-		v.record(e.newDir, e.newName, changes.Content)
+		v.recordRename(v.named(e.dir, e.name), v.named(e.newDir, e.newName), false)
 	case e.mask&unix.FAN_ONDIR != 0:
 		v.applyDirectory(e)
 	case len(e.name) == 0 || bytes.IndexByte(e.name, '/') >= 0:
@@ -74,25 +73,44 @@ func (v *view) isSubvolume(path string) bool {
 // through the directory, also when it came from outside every source.
 func (v *view) renameDirectory(e *event) {
 	v.paths.clear()
-	v.recordMoved(e.dir, e.name)
-	v.recordMoved(e.newDir, e.newName)
+	from, to := v.moved(e.dir, e.name), v.moved(e.newDir, e.newName)
+	v.recordRename(from, to, true)
+	for _, w := range v.watches {
+		if from != outside && below(w.source.Path, from) || to != outside && below(w.source.Path, to) {
+			// What happened inside meanwhile was not seen under the source's path.
+			w.moved = true
+		}
+	}
 }
 
-// recordMoved records a name that a directory had or now has.
-func (v *view) recordMoved(dir handle, name []byte) {
+// moved returns a path that a directory had or now has, in a source or not; outside if there is none.
+func (v *view) moved(dir handle, name []byte) string {
 	parent, err := v.resolve(dir)
 	if err != nil {
 		if !isGone(err) {
 			v.gap("finding a renamed directory: " + err.Error())
 		}
-		return
+		return outside
 	}
-	path := join(parent, string(name))
+	return join(parent, string(name))
+}
+
+// recordRename records what of both paths lies in a source. Either may be outside.
+func (v *view) recordRename(from, to string, dir bool) {
+	was, is := changes.Gone, changes.Content
+	if dir {
+		was, is = changes.Subtree, changes.Subtree
+	}
 	for _, w := range v.watches {
-		w.record(path, changes.Subtree)
-		if below(w.source.Path, path) {
-			// What happened inside meanwhile was not seen under the source's path.
-			w.moved = true
+		relFrom, inFrom := w.rel(from)
+		relTo, inTo := w.rel(to)
+		switch {
+		case inFrom && inTo:
+			w.rec.RecordRename(relFrom, relTo, dir)
+		case inFrom:
+			w.rec.Record(relFrom, was)
+		case inTo:
+			w.rec.Record(relTo, is)
 		}
 	}
 }
@@ -145,11 +163,13 @@ func (v *view) leads(path string, file handle) (leads bool, links int) {
 	return true, int(stat.Nlink)
 }
 
-// record records a name in a directory.
-func (v *view) record(dir handle, name []byte, kind changes.Kind) {
-	if path := v.lookup(dir); path != outside && path != skipped {
-		v.recordPath(join(path, string(name)), kind)
+// named returns the path of a name in a directory; outside if that is not in a source.
+func (v *view) named(dir handle, name []byte) string {
+	path := v.lookup(dir)
+	if path == outside || path == skipped {
+		return outside
 	}
+	return join(path, string(name))
 }
 
 func (v *view) recordPath(path string, kind changes.Kind) {

@@ -26,6 +26,15 @@ func (m *memory) Record(path string, kind changes.Kind) {
 	m.paths[path] = max(m.paths[path], kind)
 }
 
+func (m *memory) RecordRename(from, to string, dir bool) {
+	was, is := changes.Gone, changes.Content
+	if dir {
+		was, is = changes.Subtree, changes.Subtree
+	}
+	m.Record(from, was)
+	m.Record(to, is)
+}
+
 func (m *memory) RecordFile(handle changes.Handle) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -88,22 +87,11 @@ func (v *view) resolve(h handle) (string, error) {
 
 // open returns an O_PATH descriptor of the file with handle h.
 func (v *view) open(h handle) (int, error) {
-	if len(h) < 4 {
-		return -1, unix.EINVAL
-	}
 	mount, err := v.mountFD()
 	if err != nil {
 		return -1, err
 	}
-	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := unix.OpenByHandleAt(mount, h.file(), flags)
-	// ext4 says ENOMEM, with memory to spare, as long as another file with the inode number of a
-	// removed one is being created (iget_locked, Linux 6.18).
-	for wait := time.Microsecond; errors.Is(err, unix.ENOMEM) && wait < 100*time.Millisecond; wait *= 2 {
-		time.Sleep(wait)
-		fd, err = unix.OpenByHandleAt(mount, h.file(), flags)
-	}
-	return fd, err
+	return changes.Handle(h).Open(mount)
 }
 
 // pathOf returns the path of an open file as this process would name it.
@@ -159,11 +147,6 @@ func handleAt(path string) (changes.Handle, int, error) {
 	}
 	h := binary.NativeEndian.AppendUint32(nil, uint32(got.Type()))
 	return changes.Handle(append(h, got.Bytes()...)), mountID, nil
-}
-
-// file returns h as open_by_handle_at(2) wants it.
-func (h handle) file() unix.FileHandle {
-	return unix.NewFileHandle(int32(binary.NativeEndian.Uint32(h)), h[4:])
 }
 
 // is reports whether h and other are the same handle.

@@ -80,9 +80,18 @@ func (w *watch) stop() {
 
 // record records path if it belongs to the source.
 func (w *watch) record(path string, kind changes.Kind) {
-	if rel, ok := w.source.Rel(path); ok && !w.hides(path) {
+	if rel, ok := w.rel(path); ok {
 		w.rec.Record(rel, kind)
 	}
+}
+
+// rel returns path relative to the source, if it is a part of it.
+func (w *watch) rel(path string) (string, bool) {
+	if path == outside {
+		return "", false
+	}
+	rel, ok := w.source.Rel(path)
+	return rel, ok && !w.hides(path)
 }
 
 // gap records that changes at or below path may have been missed since then.

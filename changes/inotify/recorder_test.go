@@ -34,6 +34,15 @@ func (m *memory) Record(path string, kind changes.Kind) {
 	m.kinds[path][kind] = true
 }
 
+func (m *memory) RecordRename(from, to string, dir bool) {
+	was, is := changes.Gone, changes.Content
+	if dir {
+		was, is = changes.Subtree, changes.Subtree
+	}
+	m.Record(from, was)
+	m.Record(to, is)
+}
+
 func (m *memory) RecordFile(changes.Handle) { panic("inotify knows no handles") }
 
 func (m *memory) RecordGap(gap changes.Gap) {

@@ -6,10 +6,10 @@ package scan
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -30,37 +30,38 @@ type Entry struct {
 	Path  string // relative to Root
 	Inode uint64
 	Type  uint8       // unix.DT_REG, unix.DT_DIR, …
-	Stat  unix.Stat_t // of Walk; Names leaves it empty
+	Stat  unix.Stat_t // of Walk only
 }
 
 // Walk calls visit for every entry with its metadata, from several goroutines, in no order. The
 // root itself is not visited. What vanishes meanwhile is passed over. The error joins what could
-// not be read; everything else was visited.
+// not be read; everything else was visited, unless ctx ended, which then is in the error too.
 func (t Tree) Walk(ctx context.Context, visit func(Entry)) error {
 	return t.walk(ctx, func(dir int, e *Entry) error {
-		err := ignoringEINTR(func() error { return unix.Fstatat(dir, base(e.Path), &e.Stat, unix.AT_SYMLINK_NOFOLLOW) })
-		if err != nil {
+		if err := e.stat(dir); err != nil {
 			return err
 		}
-		e.Inode, e.Type = e.Stat.Ino, typeOf(e.Stat.Mode)
 		visit(*e)
 		return nil
 	})
 }
 
-// Names calls visit for every entry without asking for its metadata: Inode is what the directory
-// says, which for a mount point is the directory beneath.
+// Names calls visit for every entry, as Walk does, without asking for its metadata: Inode is what
+// the directory says, which for a mount point is the directory beneath.
 func (t Tree) Names(ctx context.Context, visit func(Entry)) error {
 	return t.walk(ctx, func(dir int, e *Entry) error {
-		if e.Type == unix.DT_UNKNOWN {
-			if err := unix.Fstatat(dir, base(e.Path), &e.Stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-				return err
-			}
-			e.Type = typeOf(e.Stat.Mode)
-		}
 		visit(*e)
 		return nil
 	})
+}
+
+// stat asks for the metadata of an entry of the directory open as dir.
+func (e *Entry) stat(dir int) error {
+	err := ignoringEINTR(func() error { return unix.Fstatat(dir, base(e.Path), &e.Stat, unix.AT_SYMLINK_NOFOLLOW) })
+	if err == nil {
+		e.Inode, e.Type = e.Stat.Ino, uint8(e.Stat.Mode&unix.S_IFMT>>12) // IFTODT of <dirent.h>
+	}
+	return err
 }
 
 // queue holds the directories that are yet to be read. Taking the youngest first keeps it short.
@@ -73,15 +74,19 @@ type queue struct {
 }
 
 func (t Tree) walk(ctx context.Context, take func(dir int, e *Entry) error) error {
+	root, err := unix.Open(t.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: t.Root, Err: err}
+	}
+	defer unix.Close(root)
 	q := &queue{dirs: []string{"."}}
 	q.more.L = &q.mu
 	var workers sync.WaitGroup
 	for range 2 * runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
-			buf := make([]byte, 32<<10)
+			r := reader{Tree: t, root: root, take: take, buf: make([]byte, 32<<10)}
 			for dir, ok := q.next(ctx); ok; dir, ok = q.next(ctx) {
-				below, err := t.readDir(dir, buf, take)
-				q.done(below, err)
+				q.done(r.read(ctx, dir))
 			}
 		})
 	}
@@ -108,50 +113,103 @@ func (q *queue) next(ctx context.Context) (string, bool) {
 // maxErrors bounds what a tree full of unreadable directories reports.
 const maxErrors = 100
 
-func (q *queue) done(below []string, err error) {
+func (q *queue) done(below []string, errs []error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.reading--
 	q.dirs = append(q.dirs, below...)
-	if err != nil && len(q.errs) < maxErrors {
-		q.errs = append(q.errs, err)
-	}
+	q.errs = append(q.errs, errs[:min(len(errs), maxErrors-len(q.errs))]...)
 	q.more.Broadcast()
 }
 
-// readDir takes every entry of a directory and returns the directories among them.
-func (t Tree) readDir(dir string, buf []byte, take func(dir int, e *Entry) error) (below []string, err error) {
-	fd, err := unix.Open(t.Root+"/"+dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if vanished(err) && dir != "." {
-		return nil, nil
-	} else if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: t.Root + "/" + dir, Err: err}
+// reader reads directories of a tree, one after the other.
+type reader struct {
+	Tree
+	root int // descriptor
+	take func(dir int, e *Entry) error
+	buf  []byte
+
+	below []string // of the directory being read: the directories in it
+	errs  []error
+}
+
+// read takes every entry of a directory and returns the directories among them.
+func (r *reader) read(ctx context.Context, dir string) (below []string, errs []error) {
+	r.below, r.errs = nil, nil
+	fd, err := r.open(dir)
+	if err != nil {
+		r.fail("open", dir, err)
+		return nil, r.errs
 	}
 	defer unix.Close(fd)
-	var failed error
-	for {
-		n, err := unix.Getdents(fd, buf)
-		if err == unix.EINTR {
-			continue
-		} else if err != nil && !vanished(err) {
-			return below, errors.Join(failed, &fs.PathError{Op: "readdir", Path: t.Root + "/" + dir, Err: err})
+	for ctx.Err() == nil {
+		n := 0
+		err := ignoringEINTR(func() (err error) {
+			n, err = unix.Getdents(fd, r.buf)
+			return err
+		})
+		if err != nil {
+			r.fail("readdir", dir, err)
 		}
 		if n <= 0 {
-			return below, failed
+			break
 		}
-		for d := range dirents(buf[:n]) {
-			e := Entry{Path: join(dir, d.name), Inode: d.inode, Type: d.typ}
-			if t.Prune != nil && t.Prune(e.Path, e.Type == unix.DT_DIR) {
-				continue
-			}
-			if err := take(fd, &e); err != nil && !vanished(err) {
-				failed = errors.Join(failed, fmt.Errorf("%s/%s: %w", t.Root, e.Path, err))
-			}
-			if e.Type == unix.DT_DIR && !t.Flat {
-				below = append(below, e.Path)
-			}
+		for d := range dirents(r.buf[:n]) {
+			r.entry(fd, Entry{Path: join(dir, d.name), Inode: d.inode, Type: d.typ})
 		}
 	}
+	return r.below, r.errs
+}
+
+// open opens a directory of the tree, and none to which a symlink leads that has just taken the
+// place of a directory.
+func (r *reader) open(dir string) (fd int, err error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	how := unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
+	err = ignoringEINTR(func() error {
+		fd, err = unix.Openat2(r.root, dir, &how)
+		return err
+	})
+	if err == unix.ENOSYS || err == unix.EPERM { // before Linux 5.6, or where a filter does not know it
+		err = ignoringEINTR(func() error {
+			fd, err = unix.Openat(r.root, dir, flags, 0)
+			return err
+		})
+	}
+	return fd, err
+}
+
+func (r *reader) entry(dir int, e Entry) {
+	if e.Type == unix.DT_UNKNOWN {
+		if err := e.stat(dir); err != nil {
+			r.fail("stat", e.Path, err)
+			return
+		}
+	}
+	listed := e.Type
+	if r.prunes(e) {
+		return
+	}
+	if err := r.take(dir, &e); err != nil {
+		r.fail("stat", e.Path, err)
+		return
+	}
+	if e.Type != unix.DT_DIR || r.Flat || listed != unix.DT_DIR && r.prunes(e) {
+		return
+	}
+	r.below = append(r.below, e.Path)
+}
+
+func (r *reader) prunes(e Entry) bool {
+	return r.Prune != nil && r.Prune(e.Path, e.Type == unix.DT_DIR)
+}
+
+// fail notes an error, unless the path is only not there any more.
+func (r *reader) fail(op, path string, err error) {
+	if vanished(err) && path != "." || len(r.errs) >= maxErrors {
+		return
+	}
+	r.errs = append(r.errs, &fs.PathError{Op: op, Path: filepath.Join(r.Root, path), Err: err})
 }
 
 func vanished(err error) bool {
@@ -166,8 +224,6 @@ func ignoringEINTR(call func() error) error {
 	}
 }
 
-func typeOf(mode uint32) uint8 { return uint8(mode & unix.S_IFMT >> 12) }
-
 func join(dir, name string) string {
 	if dir == "." {
 		return name
@@ -175,11 +231,4 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-func base(path string) string {
-	for i := len(path) - 1; i >= 0; i-- {
-		if os.IsPathSeparator(path[i]) {
-			return path[i+1:]
-		}
-	}
-	return path
-}
+func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

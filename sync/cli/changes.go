@@ -44,7 +44,7 @@ func (w *world) changes(ctx context.Context, name string, nul bool) error {
 		return fmt.Errorf("reading the journal: %w", err)
 	}
 	for _, g := range gaps {
-		w.report(name, fmt.Sprintf("changes in %s may be missing from this list: %s", quote(g.Subtree), g.Reason))
+		w.report(name, g.String())
 	}
 	out := bufio.NewWriter(w.stdout)
 	for _, c := range pending {

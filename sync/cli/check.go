@@ -86,6 +86,7 @@ func (w *world) checkWatch(ctx context.Context, p *profile.Profile) (string, err
 // deaf is a Recorder for a watch of which nobody wants to hear.
 type deaf struct{}
 
-func (deaf) Record(string, changes.Kind) {}
-func (deaf) RecordFile(changes.Handle)   {}
-func (deaf) RecordGap(changes.Gap)       {}
+func (deaf) Record(string, changes.Kind)       {}
+func (deaf) RecordRename(string, string, bool) {}
+func (deaf) RecordFile(changes.Handle)         {}
+func (deaf) RecordGap(changes.Gap)             {}
