@@ -186,6 +186,17 @@ func add(dir string, changes []Change) error {
 	return addSegment(dir, records)
 }
 
+// Paths counts the changes of known paths. A file known only by its handle is often not in the source
+// at all, but elsewhere on its file system; the next run finds out.
+func Paths(changes []Change) (n int) {
+	for _, c := range changes {
+		if c.Path != "" {
+			n++
+		}
+	}
+	return n
+}
+
 // Pending reads all that is in the journal in dir, without taking it.
 func Pending(dir string) ([]Change, []Gap, error) {
 	for {

@@ -15,9 +15,11 @@ import (
 )
 
 // linkFinder finds every name in the source of the files it is told of. rsync links names only
-// among those it is given, and a name it is not given keeps the old content.
+// among those it is given, and a name it is not given keeps the old content. Symlinks, devices and
+// other things that are no directories can have several names too.
 type linkFinder struct {
-	tree *tree
+	tree   *tree
+	unread []error // what could not be read on the way; names in it cannot be copied either
 
 	mu    gosync.Mutex
 	files map[fileID]*linked
@@ -29,6 +31,9 @@ type linked struct {
 	names set
 	links uint64 // as fstat tells; the file has names elsewhere if there are fewer in names
 }
+
+// manyNames reports whether a file that is no directory has other names.
+func manyNames(st *unix.Stat_t) bool { return st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR }
 
 func newLinkFinder(t *tree) *linkFinder { return &linkFinder{tree: t, files: map[fileID]*linked{}} }
 
@@ -47,18 +52,30 @@ func (l *linkFinder) file(st *unix.Stat_t) *linked {
 	return l.files[id]
 }
 
-// addHandle adds a file whose names are not known; one that has no name any more is passed over.
+// addHandle adds a file whose names are not known; one that has no name any more is passed over. On
+// which of the source's file systems it is, a handle does not tell.
 func (l *linkFinder) addHandle(h changes.Handle) error {
-	mount, err := os.Open(l.tree.root)
-	if err != nil {
+	for _, mount := range append([]string{"."}, l.tree.mounts...) {
+		if err := l.addHandleOn(l.tree.root+"/"+mount, h); err != nil {
+			return fmt.Errorf("opening a changed file by its handle: %w", err)
+		}
+	}
+	return nil
+}
+
+func (l *linkFinder) addHandleOn(mount string, h changes.Handle) error {
+	dir, err := os.Open(mount)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // unmounted meanwhile
+	} else if err != nil {
 		return err
 	}
-	defer mount.Close()
-	fd, err := h.Open(int(mount.Fd()))
-	if errors.Is(err, unix.ESTALE) {
+	defer dir.Close()
+	fd, err := h.Open(int(dir.Fd()))
+	if slices.Contains([]error{unix.ESTALE, unix.EINVAL, unix.EOPNOTSUPP}, err) { // not of this file system
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("opening a changed file by its handle: %w", err)
+		return err
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
@@ -73,11 +90,19 @@ func (l *linkFinder) addHandle(h changes.Handle) error {
 func (l *linkFinder) addBelow(ctx context.Context, dir string, deep bool) error {
 	t := l.tree.scan(dir)
 	t.Flat = !deep
-	return t.Walk(ctx, func(e scan.Entry) {
-		if e.Type == unix.DT_REG && e.Stat.Nlink > 1 {
+	return l.note(ctx, t.Walk(ctx, func(e scan.Entry) {
+		if manyNames(&e.Stat) {
 			l.addName(joined(dir, e.Path), &e.Stat)
 		}
-	})
+	}))
+}
+
+// note keeps the error of reading a tree; it returns only that of a run that is to end.
+func (l *linkFinder) note(ctx context.Context, err error) error {
+	if err != nil {
+		l.unread = append(l.unread, err)
+	}
+	return ctx.Err()
 }
 
 // groups returns the names of each file. The tree is read only if a name is not known yet, and then
@@ -112,14 +137,14 @@ func (l *linkFinder) findAll(ctx context.Context) error {
 	for id := range l.files {
 		wanted[id.inode] = append(wanted[id.inode], id)
 	}
-	return l.tree.scan(".").Names(ctx, func(e scan.Entry) {
+	return l.note(ctx, l.tree.scan(".").Names(ctx, func(e scan.Entry) {
 		for _, id := range wanted[e.Inode] {
 			st, err := l.tree.stat(e.Path)
-			if err == nil && st.Dev == id.dev && st.Ino == id.inode && st.Mode&unix.S_IFMT == unix.S_IFREG {
+			if err == nil && st.Dev == id.dev && st.Ino == id.inode && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 				l.addName(e.Path, &st)
 			}
 		}
-	})
+	}))
 }
 
 func joined(dir, name string) string {

@@ -16,6 +16,7 @@ import (
 
 // memory is what one run of a profile leaves for the next.
 type memory struct {
+	Version int `json:"version"`
 	// Fingerprint of the profile at the last full run; another one makes the next run full.
 	Fingerprint string    `json:"fingerprint"`
 	Source      identity  `json:"source"`
@@ -28,6 +29,8 @@ type memory struct {
 	Entries      int                 `json:"entries"`
 	Probed       string              `json:"probed"` // the target that Capabilities are of
 	Capabilities *rsync.Capabilities `json:"capabilities,omitempty"`
+	// Owed tells why the next run has to be full, whatever else holds; empty: it need not.
+	Owed string `json:"owed,omitempty"`
 	// Unfinished is set while a run writes to the target: found set, a run died in the middle and
 	// may have left temporary files beside what it was copying.
 	Unfinished bool `json:"unfinished"`
@@ -35,8 +38,13 @@ type memory struct {
 	file string
 }
 
+// memoryVersion is that of a memory in which a field has the meaning it has here.
+const memoryVersion = 1
+
+// recall reads the memory in dir; where there is none, it is that of a profile that was never run.
+// A damaged one is an error: it holds by what source and target are known.
 func recall(dir string) (*memory, error) {
-	m := &memory{file: filepath.Join(dir, "memory.json")}
+	m := &memory{file: filepath.Join(dir, "memory.json"), Version: memoryVersion}
 	data, err := os.ReadFile(m.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
@@ -44,7 +52,10 @@ func recall(dir string) (*memory, error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(data, m); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", m.file, err)
+		return nil, fmt.Errorf("reading %s, which the run before left for this one: %w", m.file, err)
+	}
+	if m.Version != memoryVersion {
+		return nil, fmt.Errorf("%s is of version %d, written by another release of rsince; this one knows version %d", m.file, m.Version, memoryVersion)
 	}
 	return m, nil
 }

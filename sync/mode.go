@@ -2,7 +2,12 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
 	gosync "sync"
 	"time"
 
@@ -56,10 +61,14 @@ func (r *run) fullBecause(batch *changes.Batch) string {
 		return "it was asked for"
 	case r.Accept:
 		return "source and target were accepted anew"
+	case m.Owed != "":
+		return m.Owed
 	case m.Fingerprint != r.Profile.Fingerprint():
 		return "the profile has changed"
 	case missed != "":
 		return missed
+	case r.isLong(batch):
+		return fmt.Sprintf("comparing all %d entries costs less than copying from a list of %d", m.Entries, len(batch.Changes))
 	case every > 0 && batch.Cut.Sub(m.LastFull) >= every:
 		return fmt.Sprintf("the last full run was at %s", m.LastFull.Format(time.DateTime))
 	}
@@ -95,29 +104,77 @@ func (r *run) missed(batch *changes.Batch) (why string) {
 // of a gap, and all files with several names, since a full pass does not link them.
 func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	p := newPlanner(r.tree)
+	p.ripe = r.ripe
+	full := r.record.Mode == modeFull
+	if r.memory.Unfinished && !full { // a full pass lists every directory
+		r.say("the run before did not end: what it may have left beside the files it copied is removed")
+		p.sweep = true
+	}
+	if r.probed && !full { // the probe has touched the target
+		p.attributes.add(".")
+	}
 	for _, c := range batch.Changes {
-		if err := p.add(c); err != nil {
+		p.add(c)
+	}
+	if err := r.addOtherNames(p); err != nil {
+		return nil, err
+	}
+	everything := &survey{links: newLinkFinder(r.tree)}
+	if full {
+		if err := r.survey(ctx, everything, p); err != nil {
 			return nil, err
 		}
-	}
-	if r.memory.Unfinished {
-		r.say("the run before did not end: what it may have left beside the files it copied is removed")
-		p.listParents()
-	}
-	if r.record.Mode != modeFull {
-		return p.finish(ctx)
-	}
-	everything, err := r.survey(ctx, p)
-	if err != nil {
-		return nil, fmt.Errorf("reading the source: %w", err)
+		r.dropDiffering(p)
 	}
 	plan, err := p.finish(ctx)
 	if err != nil {
 		return nil, err
 	}
 	plan.entries = everything.entries
-	plan.allLinks, err = everything.links.groups(ctx)
-	return plan, err
+	if plan.allLinks, err = everything.links.groups(ctx); err != nil {
+		return nil, err
+	}
+	for _, err := range append(plan.unread, everything.links.unread...) { // rsync will say what is wrong with these paths
+		r.say("reading the source: %v", err)
+	}
+	return plan, nil
+}
+
+// namesOnly reports whether the watcher knows no files, only names.
+func (r *run) namesOnly() bool { return r.record.Backend == "inotify" }
+
+// addOtherNames puts in doubt every remembered name of a file of which another name is.
+func (r *run) addOtherNames(p *planner) error {
+	if !r.namesOnly() || len(p.changes) == 0 {
+		return nil
+	}
+	known, err := recallNames(r.Dir)
+	if err != nil {
+		return fmt.Errorf("recalling the names of files: %w", err)
+	}
+	for _, name := range known.touched(p.inDoubt) {
+		p.add(changes.Change{Path: name, Kind: changes.Content, Since: time.Now()})
+	}
+	return nil
+}
+
+// rememberNames keeps the names of the files that the run copied and that have several.
+func (r *run) rememberNames(p *plan) error {
+	full := r.record.Mode == modeFull
+	if !full && (!r.namesOnly() || len(p.links) == 0) {
+		return nil
+	}
+	known := otherNames(p.allLinks)
+	if !full {
+		var err error
+		if known, err = recallNames(r.Dir); err != nil {
+			return fmt.Errorf("recalling the names of files: %w", err)
+		}
+	}
+	if err := known.with(p.links).save(r.Dir); err != nil {
+		return fmt.Errorf("remembering the names of files: %w", err)
+	}
+	return nil
 }
 
 type survey struct {
@@ -126,13 +183,13 @@ type survey struct {
 }
 
 // survey reads the whole source, adding to p what was modified since the start of a gap.
-func (r *run) survey(ctx context.Context, p *planner) (*survey, error) {
-	s := &survey{links: newLinkFinder(r.tree)}
+func (r *run) survey(ctx context.Context, s *survey, p *planner) error {
 	since := r.modifiedSince.Add(-ctimeMargin)
 	var mu gosync.Mutex
 	var modified []string
+	renewed := set{} // directories among them
 	err := r.tree.walk(ctx, ".", func(path string, st *unix.Stat_t) {
-		if st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink > 1 {
+		if manyNames(st) {
 			s.links.addName(path, st)
 		}
 		mu.Lock()
@@ -140,16 +197,62 @@ func (r *run) survey(ctx context.Context, p *planner) (*survey, error) {
 		s.entries++
 		if !r.modifiedSince.IsZero() && !time.Unix(st.Ctim.Unix()).Before(since) {
 			modified = append(modified, path)
+			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+				renewed.add(path)
+			}
 		}
 	})
+	if root, err := r.tree.stat("."); err == nil && !time.Unix(root.Ctim.Unix()).Before(since) {
+		renewed.add(".")
+	}
 	for _, path := range modified {
-		if err := p.add(changes.Change{Path: path, Kind: changes.Content, Since: r.modifiedSince}); err != nil {
-			return nil, err
+		p.add(changes.Change{Path: path, Kind: kindSince(path, renewed), Since: r.modifiedSince})
+	}
+	return s.links.note(ctx, err)
+}
+
+// kindSince is the doubt about a name with a ctime since the start of a gap, as the renewed directories
+// have. A rename renews the ctime of a directory and of the one it is in, and nothing below it. Entries
+// made in both look the same, and may have come after a rename.
+func kindSince(path string, renewed set) changes.Kind {
+	if renewed.has(path) && renewed.has(parent(path)) {
+		return changes.Subtree
+	}
+	return changes.Content
+}
+
+// longList is what part of the source's entries a list may hold before comparing everything costs
+// less: measured on 711,690 files, a listed path takes rsync about five times as long as one that it
+// finds by itself (the benchmark's 100,000 changes, and its run with none).
+const longList = 5
+
+// isLong reports whether the batch is so long that it costs less to compare everything. That takes a
+// target that can be looked at, see differing.
+func (r *run) isLong(batch *changes.Batch) bool {
+	return r.Profile.Target.Local() && len(batch.Changes) > shortList && len(batch.Changes) > r.memory.Entries/longList
+}
+
+// shortList is how many changes are never too many.
+const shortList = 10_000
+
+// quickCheckMargin is how far apart two times may be for rsync to take them for equal, on the
+// coarsest file system (vfat).
+const quickCheckMargin = 2 * time.Second
+
+// dropDiffering takes from a full run's list the files whose size or time differ from the target's: the
+// full pass copies them.
+func (r *run) dropDiffering(p *planner) {
+	if !r.Profile.Target.Local() {
+		return
+	}
+	maps.DeleteFunc(p.content, func(path string, _ struct{}) bool {
+		there, err := os.Lstat(filepath.Join(r.Profile.Target.Path, path))
+		if err != nil {
+			return errors.Is(err, fs.ErrNotExist)
 		}
-	}
-	if err != nil && ctx.Err() == nil { // rsync will say of these paths what is wrong with them
-		r.say("reading the source: %v", err)
-		err = nil
-	}
-	return s, err
+		here, err := p.tree.stat(path)
+		apart := time.Unix(here.Mtim.Unix()).Sub(there.ModTime()).Abs()
+		return err == nil && there.Mode().IsRegular() && here.Mode&unix.S_IFMT == unix.S_IFREG &&
+			(here.Size != there.Size() || apart > quickCheckMargin)
+	})
 }

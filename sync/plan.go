@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,13 +23,16 @@ type plan struct {
 	subtrees    []string   // with all below
 	links       [][]string // all names in the source of each file that has several
 	gone        []string   // the top-most names that are not there any more
-	leftovers   []string   // directories in which a run that died may have left temporary files
+	listings    []string   // directories in which only the names are in doubt
 
 	// Of a full run: how many entries the source has, and all files in it with several names.
 	entries  int
 	allLinks [][]string
 
 	changes map[string]changes.Change // by path, for those that fail
+	// carried stay in the journal, however the passes end.
+	carried []changes.Change
+	unread  []error // what of the source could not be looked at
 }
 
 // listed counts the entries that the passes get.
@@ -43,10 +47,16 @@ func (p *plan) listed() int {
 // planner makes a plan. Paths are sets until the end, since several changes can lead to one entry.
 type planner struct {
 	tree *tree
+	// ripe is the age, by mtime and ctime, that a file must have for its copy to be believed; what is
+	// younger stays pending as well.
+	ripe time.Duration
+	// sweep also lists every directory in which an earlier run may have left temporary files.
+	sweep bool
 
-	attributes, content, directories, subtrees, gone, leftovers set
-	links                                                       *linkFinder
-	changes                                                     map[string]changes.Change
+	attributes, content, directories, subtrees, gone, listings set
+	links                                                      *linkFinder
+	changes                                                    map[string]changes.Change
+	carried                                                    []changes.Change
 }
 
 type set map[string]struct{}
@@ -59,7 +69,7 @@ func (s set) sorted() []string { return slices.Sorted(maps.Keys(s)) }
 
 func newPlanner(t *tree) *planner {
 	return &planner{
-		tree: t, attributes: set{}, content: set{}, directories: set{}, subtrees: set{}, gone: set{}, leftovers: set{},
+		tree: t, attributes: set{}, content: set{}, directories: set{}, subtrees: set{}, gone: set{}, listings: set{},
 		links: newLinkFinder(t), changes: map[string]changes.Change{},
 	}
 }
@@ -68,25 +78,28 @@ func newPlanner(t *tree) *planner {
 // that only its attributes differ.
 const smallFile = 128 << 10
 
-func (p *planner) add(c changes.Change) error {
+func (p *planner) add(c changes.Change) {
 	if c.Handle != "" {
-		return p.links.addHandle(c.Handle)
+		p.addHandle(c)
+		return
 	}
 	if _, known := p.changes[c.Path]; !known {
 		p.changes[c.Path] = c
 	}
 	if c.Path == "." {
-		return p.addRoot(c.Kind)
+		p.addRoot(c.Kind)
+		return
 	}
 	switch a := p.tree.ancestry(parent(c.Path)); a.state {
 	case left:
-		return nil
+		p.attributes.add(parent(a.at)) // the time of a directory changes also with what is left out of it
+		return
 	case missing:
 		p.addGone(a.at)
-		return nil
+		return
 	case blocked:
-		p.content.add(a.at)
-		return nil
+		p.add(changes.Change{Path: a.at, Kind: changes.Content, Since: c.Since})
+		return
 	}
 	st, err := p.tree.stat(c.Path)
 	switch {
@@ -95,13 +108,22 @@ func (p *planner) add(c changes.Change) error {
 	case err != nil: // rsync will say of this path what is wrong with it
 		p.content.add(c.Path)
 	case p.tree.leavesOut(c.Path, st.Mode&unix.S_IFMT == unix.S_IFDIR):
+		p.attributes.add(parent(c.Path))
 	default:
 		p.addPresent(c, &st)
 	}
-	return nil
 }
 
-func (p *planner) addRoot(kind changes.Kind) error {
+// addHandle looks for a file of which only the handle is known. What cannot be looked for has failed.
+func (p *planner) addHandle(c changes.Change) {
+	if err := p.links.addHandle(c.Handle); err != nil {
+		c.Attempts++
+		c.Error = err.Error()
+		p.carried = append(p.carried, c)
+	}
+}
+
+func (p *planner) addRoot(kind changes.Kind) {
 	switch kind {
 	case changes.Attributes, changes.Content:
 		p.attributes.add(".")
@@ -110,15 +132,18 @@ func (p *planner) addRoot(kind changes.Kind) error {
 	default:
 		p.subtrees.add(".")
 	}
-	return nil
 }
 
 func (p *planner) addPresent(c changes.Change, st *unix.Stat_t) {
 	regular, dir := st.Mode&unix.S_IFMT == unix.S_IFREG, st.Mode&unix.S_IFMT == unix.S_IFDIR
+	p.tidy(c.Path)
+	if regular && p.unripe(st) {
+		p.carried = append(p.carried, changes.Change{Path: c.Path, Kind: c.Kind, Since: c.Since})
+	}
 	switch {
-	case regular && st.Nlink > 1:
+	case manyNames(st):
 		p.links.addName(c.Path, st)
-	case dir && c.Kind == changes.Subtree:
+	case dir && (c.Kind == changes.Subtree || c.Kind == changes.Gone): // gone, and then another one came
 		p.subtrees.add(c.Path)
 	case dir && c.Kind == changes.Directory:
 		p.directories.add(c.Path)
@@ -129,24 +154,39 @@ func (p *planner) addPresent(c changes.Change, st *unix.Stat_t) {
 	}
 }
 
+// unripe reports whether a file was changed so lately that a write yet to come can leave it with the
+// same times.
+func (p *planner) unripe(st *unix.Stat_t) bool {
+	now := time.Now()
+	for _, at := range [...]unix.Timespec{st.Mtim, st.Ctim} {
+		// What lies in the future was set by hand and would be young for ever.
+		if age := now.Sub(time.Unix(at.Unix())); age >= 0 && age < p.ripe {
+			return true
+		}
+	}
+	return false
+}
+
 // addGone notes a name that is not there. Whether it was a directory is not known; where a pattern
 // makes a difference between the two, the directory it was in is listed, and rsync looks what the
 // target has.
 func (p *planner) addGone(path string) {
+	p.tidy(path)
 	asFile, asDir := p.tree.leavesOut(path, false), p.tree.leavesOut(path, true)
 	switch {
 	case asFile != asDir:
-		p.directories.add(parent(path))
-	case !asFile:
+		p.listings.add(parent(path))
+	case asFile:
+		p.attributes.add(parent(path))
+	default:
 		p.gone.add(path)
 	}
 }
 
-// listParents adds the directories of all that is to be copied, whose listing removes temporary
-// files from them.
-func (p *planner) listParents() {
-	for path := range p.content {
-		p.leftovers.add(parent(path))
+// tidy sees to it that temporary files of a path's earlier copy are removed.
+func (p *planner) tidy(path string) {
+	if p.sweep {
+		p.listings.add(parent(path))
 	}
 }
 
@@ -166,29 +206,48 @@ func (p *planner) finish(ctx context.Context) (*plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking for all names of changed files: %w", err)
 	}
-	plan := &plan{changes: p.changes}
+	plan := &plan{changes: p.changes, carried: p.carried, unread: p.links.unread}
 	for _, names := range groups {
+		for _, name := range names {
+			p.tidy(name)
+		}
 		if len(names) == 1 {
 			p.content.add(names[0])
 			continue
 		}
 		plan.links = append(plan.links, names)
 	}
-	p.dropBelowSubtrees()
+	p.dropIncluded()
 	plan.attributes, plan.content = p.attributes.sorted(), p.content.sorted()
 	plan.directories, plan.subtrees, plan.gone = p.directories.sorted(), p.subtrees.sorted(), p.gone.sorted()
-	plan.leftovers = p.leftovers.sorted()
+	plan.listings = p.listings.sorted()
 	return plan, nil
 }
 
-// dropBelowSubtrees removes what a subtree's pass does anyway.
-func (p *planner) dropBelowSubtrees() {
+// dropIncluded removes what another list's pass does anyway.
+func (p *planner) dropIncluded() {
+	maps.DeleteFunc(p.attributes, func(path string, _ struct{}) bool { return p.content.has(path) })
+	maps.DeleteFunc(p.listings, func(path string, _ struct{}) bool { return p.directories.has(path) || p.subtrees.has(path) })
 	if len(p.subtrees) == 0 {
 		return
 	}
-	for _, s := range []set{p.attributes, p.content, p.directories, p.subtrees, p.gone, p.leftovers} {
+	for _, s := range []set{p.attributes, p.content, p.directories, p.subtrees, p.gone, p.listings} {
 		maps.DeleteFunc(s, func(path string, _ struct{}) bool { return p.inSubtree(path) })
 	}
+}
+
+// inDoubt reports whether a name, or a directory above it with all below, was reported.
+func (p *planner) inDoubt(path string) bool {
+	if _, reported := p.changes[path]; reported {
+		return true
+	}
+	for dir := path; dir != "."; {
+		dir = parent(dir)
+		if c, reported := p.changes[dir]; reported && c.Kind >= changes.Directory || p.gone.has(dir) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *planner) inSubtree(path string) bool {

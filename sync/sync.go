@@ -83,19 +83,23 @@ func WatchedSource(p *profile.Profile, own []string) changes.Source {
 // run is a Job on its way.
 type run struct {
 	*Job
-	log    *logs.Log // nil in a dry run
-	record logs.Run
-	source changes.Source
-	tree   *tree
-	memory *memory
-	engine *rsync.Engine
-	result rsync.Result
+	log      *logs.Log // nil in a dry run
+	record   logs.Run
+	source   changes.Source
+	tree     *tree
+	memory   *memory
+	engine   *rsync.Engine
+	result   rsync.Result
+	forecast *forecast // of a dry run
+	probed   bool      // the target was asked what it keeps, by writing to it
 
 	// renames are the renames within the source since the last run: old names and the new ones.
 	renames map[string]string
 	// modifiedSince is the time from which on everything that has a ctime counts as modified; zero
 	// if there is no such time.
 	modifiedSince time.Time
+	ripe          time.Duration // see planner
+	unfound       []string      // why files known by their handle could not be looked for
 }
 
 // Run runs the job and returns its record, which is also written to the list of runs. The error is
@@ -103,19 +107,27 @@ type run struct {
 // context's if it was interrupted. Paths that failed are no error: the state tells.
 func (j *Job) Run(ctx context.Context) (logs.Run, error) {
 	r := &run{Job: j, source: WatchedSource(j.Profile, j.Own)}
+	if coarseTimes() {
+		r.ripe = ripeAge
+	}
 	if j.DryRun {
 		r.record.Profile, r.record.Started = j.Profile.Name, time.Now()
 		err := r.run(ctx)
 		r.conclude(ctx, err)
 		return r.record, err
 	}
+	return r.recorded(ctx)
+}
+
+// recorded runs with a record and a log.
+func (r *run) recorded(ctx context.Context) (logs.Run, error) {
 	var listErr error
-	r.log, listErr = j.Runs.Begin(j.Profile.Name)
+	r.log, listErr = r.Runs.Begin(r.Profile.Name)
 	r.record = r.log.Run()
-	r.say("%s: %s to %s", j.Profile.Name, j.Profile.Source, j.Profile.Target)
+	r.say("%s: %s to %s", r.Profile.Name, r.Profile.Source, r.Profile.Target)
 	err := r.run(ctx)
 	r.conclude(ctx, err)
-	listErr = errors.Join(listErr, r.log.End(r.record), j.Runs.Expire(j.Profile.Name, j.Profile.Logs.KeepRuns))
+	listErr = errors.Join(listErr, r.log.End(r.record), r.Runs.Expire(r.Profile.Name, r.Profile.Logs.KeepRuns))
 	if listErr != nil {
 		r.warn("the list of runs: %v", listErr)
 	}
@@ -139,14 +151,19 @@ func (r *run) lock(ctx context.Context) (*targetLock, error) {
 }
 
 func (r *run) locked(ctx context.Context, lock *targetLock) (err error) {
-	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
-		return err
+	if !r.DryRun {
+		if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+			return err
+		}
 	}
 	if r.memory, err = recall(r.Dir); err != nil {
 		return err
 	}
 	r.engine = r.newEngine(lock)
 	if err := r.meet(ctx); err != nil {
+		return err
+	}
+	if err := r.makeRemote(ctx); err != nil {
 		return err
 	}
 	if err := r.probe(ctx); err != nil {
@@ -200,6 +217,14 @@ func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
 		return err
 	}
 	r.record.Listed = plan.listed()
+	for _, c := range plan.carried {
+		if c.Error != "" {
+			r.unfound = append(r.unfound, c.Error)
+		}
+	}
+	if err := r.update(); err != nil {
+		r.warn("the list of runs: %v", err)
+	}
 	if err := r.guardDeletions(ctx, plan); err != nil {
 		return err
 	}
@@ -210,52 +235,47 @@ func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
 	if err != nil {
 		return err
 	}
-	err = r.transfer(ctx, plan)
-	if err := errors.Join(err, disks.sync(ctx)); err != nil {
+	if err := r.transfer(ctx, plan); err != nil {
+		return errors.Join(err, disks.close())
+	}
+	if err := disks.sync(ctx); err != nil {
 		return err
 	}
 	return r.acknowledge(batch, plan)
 }
 
+// update shows in the list of runs what has become known of this one.
+func (r *run) update() error {
+	if r.log == nil {
+		return nil
+	}
+	return r.log.Update(r.record)
+}
+
+// acknowledge takes from the journal what has been copied, and remembers the run.
 func (r *run) acknowledge(batch *changes.Batch, plan *plan) error {
-	failed := plan.failed(r.result.Failed)
-	if err := batch.Acknowledge(failed); err != nil {
+	if err := r.rememberNames(plan); err != nil {
+		return err
+	}
+	pending := r.stillPending(plan)
+	if err := batch.Acknowledge(pending); err != nil {
 		return err
 	}
 	m := r.memory
 	m.Unfinished = false
 	m.Copied = batch.Cut
-	for _, c := range failed {
+	for _, c := range pending {
 		if c.Since.Before(m.Copied) {
 			m.Copied = c.Since
 		}
 	}
 	if r.record.Mode == modeFull {
 		m.LastFull, m.Fingerprint, m.Entries = batch.Cut, r.Profile.Fingerprint(), plan.entries
+		m.Owed = r.incomplete()
 	} else {
-		m.Entries += r.result.Created - r.result.Deleted
+		m.Entries = max(0, m.Entries+r.result.Created-r.result.Deleted)
 	}
 	return m.save()
-}
-
-// failed gives the changes that stay in the journal, with what is known of earlier attempts.
-func (p *plan) failed(failures []rsync.Failure) []changes.Change {
-	carried := make([]changes.Change, 0, len(failures))
-	seen := set{}
-	for _, f := range failures {
-		if seen.has(f.Path) {
-			continue
-		}
-		seen.add(f.Path)
-		c, known := p.changes[f.Path]
-		if !known {
-			c = changes.Change{Path: f.Path, Kind: changes.Content, Since: time.Now()}
-		}
-		c.Attempts++
-		c.Error = f.Reason
-		carried = append(carried, c)
-	}
-	return carried
 }
 
 // conclude puts the end of the run into its record.
@@ -263,17 +283,21 @@ func (r *run) conclude(ctx context.Context, err error) {
 	rec := &r.record
 	rec.Ended = time.Now()
 	rec.Created, rec.Updated, rec.Deleted = r.result.Created, r.result.Updated, r.result.Deleted
-	rec.Bytes, rec.Errors = r.result.Bytes, len(r.result.Failed)
+	failed := r.failures()
+	rec.Bytes, rec.Errors = r.result.Bytes, len(failed)+len(r.unfound)
 	rec.State = stateOf(ctx, err)
-	if err != nil {
+	switch {
+	case err != nil:
 		rec.Message = err.Error()
-	} else if rec.Errors > 0 {
-		first := r.result.Failed[0]
+	case len(failed) > 0:
 		rec.State = logs.Partial
-		rec.Message = fmt.Sprintf("%d paths failed, the first %q: %s", rec.Errors, first.Path, first.Reason)
+		rec.Message = fmt.Sprintf("%s failed, the first %q: %s", counted(rec.Errors, "path"), failed[0].Path, failed[0].Reason)
+	case len(r.unfound) > 0:
+		rec.State = logs.Partial
+		rec.Message = fmt.Sprintf("%s could not be looked for: %s", counted(rec.Errors, "changed file"), r.unfound[0])
 	}
 	if pending, _, err := changes.Pending(Journal(r.Dir)); err == nil {
-		rec.PendingAfter = len(pending)
+		rec.PendingAfter = changes.Paths(pending)
 	}
 }
 
@@ -306,4 +330,12 @@ func (r *run) warn(format string, args ...any) {
 	if r.Warn != nil {
 		r.Warn(fmt.Sprintf(format, args...))
 	}
+}
+
+// counted gives "1 path", "2 paths".
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -24,10 +26,46 @@ func (r *run) newEngine(lock *targetLock) *rsync.Engine {
 	if r.log != nil {
 		e.Log = r.log
 	}
+	if r.DryRun {
+		r.forecast = &forecast{items: r.Items, told: set{}}
+		e.Items = r.forecast.take
+	}
+	if p.Target.Local() && onFUSE(resolved(p.Target.Path)) {
+		// FUSE hands syncfs on to virtiofs only (fuse_sync_fs, Linux 5.14).
+		e.Options = append(slices.Clone(e.Options), "--fsync")
+	}
 	if r.Progress != nil {
 		e.Progress = func(p rsync.Progress) { r.Progress(p, r.record.Listed) }
 	}
 	return e
+}
+
+// onFUSE reports whether a file system in user space holds the directory, or would hold it.
+func onFUSE(dir string) bool {
+	var st unix.Statfs_t
+	err := unix.Statfs(dir, &st)
+	if errors.Is(err, unix.ENOENT) && dir != "/" {
+		return onFUSE(filepath.Dir(dir))
+	}
+	return err == nil && st.Type == unix.FUSE_SUPER_MAGIC
+}
+
+// makeRemote has rsync make a target on another machine before the first run, which is to know it.
+// Nothing of one that is there is changed.
+func (r *run) makeRemote(ctx context.Context) error {
+	m := r.memory
+	if r.DryRun || r.Profile.Target.Local() || m.Target != (identity{}) || !r.firstRun() {
+		return nil
+	}
+	making := *r.engine
+	making.Items, making.Progress = nil, nil
+	making.Options = append(slices.Clone(making.Options), "--omit-dir-times")
+	if _, err := making.Paths(ctx, []string{"."}, false); err != nil {
+		return fmt.Errorf("making %s: %w", r.Profile.Target, err)
+	}
+	var err error
+	m.Target, err = r.identifyTarget(ctx)
+	return err
 }
 
 // probe finds out once per target what it keeps, and remembers it. A dry run takes an unknown
@@ -46,6 +84,7 @@ func (r *run) probe(ctx context.Context) error {
 	if err := r.askTarget(ctx); err != nil {
 		return err
 	}
+	r.probed = true
 	m.Capabilities, m.Probed = &r.engine.Capabilities, key
 	for _, given := range m.Capabilities.GivenUp {
 		r.warn("%s: %s", r.Profile.Target, given)
@@ -84,7 +123,7 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		func() (rsync.Result, error) { return e.Paths(ctx, p.attributes, false) },
 		func() (rsync.Result, error) { return e.Subtrees(ctx, p.subtrees) },
 		func() (rsync.Result, error) { return e.Directories(ctx, p.directories, true) },
-		func() (rsync.Result, error) { return e.Directories(ctx, p.leftovers, false) },
+		func() (rsync.Result, error) { return e.Directories(ctx, p.listings, false) },
 		func() (rsync.Result, error) { return e.Links(ctx, p.links, true) },
 		func() (rsync.Result, error) { return e.Deletions(ctx, p.gone) },
 	}
@@ -100,6 +139,9 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 			return err
 		}
 	}
+	if r.forecast != nil {
+		r.forecast.count(&r.result)
+	}
 	for _, dir := range r.result.Kept {
 		r.say("%q is gone from the source and stays on the target because of excluded names in it", dir)
 	}
@@ -112,6 +154,9 @@ func (r *run) begin() error {
 		return nil
 	}
 	r.memory.Unfinished = true
+	if r.record.Mode == modeFull { // the source and target that this one accepted are remembered now
+		r.memory.Owed = "a full run did not come to its end"
+	}
 	return r.memory.save()
 }
 
@@ -124,7 +169,10 @@ type disks struct {
 
 func (r *run) openDisks() (*disks, error) {
 	target := r.Profile.Target
-	if !target.Local() {
+	switch {
+	case target.Daemon: // nobody there can be asked: rsync's own --fsync is all there is
+		return &disks{}, nil
+	case !target.Local():
 		return &disks{remote: r.engine}, nil
 	}
 	root := resolved(target.Path)

@@ -23,6 +23,8 @@ type tree struct {
 	// foreign are paths that are left out with all below them: mount points, unless the profile
 	// crosses them, rsince's own directories, and the target.
 	foreign map[string]bool
+	// mounts are the mount points below the root if the profile crosses them.
+	mounts []string
 
 	dirs map[string]ancestry // what is known of directories, by path
 }
@@ -50,19 +52,33 @@ func newTree(source changes.Source, rules *filter.Rules) (*tree, error) {
 			t.foreign[rel] = true
 		}
 	}
-	if !source.OneFileSystem {
-		return t, nil
-	}
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, fmt.Errorf("reading the mount table: %w", err)
 	}
 	for _, m := range mounts {
-		if rel, ok := below(m.Mountpoint, source.Path); ok {
+		rel, ok := below(m.Mountpoint, source.Path)
+		switch {
+		case !ok || !isMountPoint(m.Mountpoint):
+		case source.OneFileSystem:
 			t.foreign[rel] = true
+		default:
+			t.mounts = append(t.mounts, rel)
 		}
 	}
 	return t, nil
+}
+
+// isMountPoint asks the kernel, because the mount table also has what lies hidden under a later
+// mount: there the path leads to an ordinary directory. Where it cannot tell, the table is right.
+func isMountPoint(path string) bool {
+	const flags = unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_STATX_DONT_SYNC
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, flags, 0, &st); err != nil {
+		return true
+	}
+	known := st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 // Linux 5.8
+	return !known || st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
 // below gives path relative to dir, if it is truly below it.
@@ -113,9 +129,42 @@ func (t *tree) look(dir string) standing {
 }
 
 func (t *tree) stat(path string) (st unix.Stat_t, err error) {
+	err = ignoringEINTR(func() error { return unix.Lstat(t.root+"/"+path, &st) })
+	if err == unix.ENAMETOOLONG {
+		err = t.statStepwise(path, &st)
+	}
+	return st, err
+}
+
+// statStepwise goes towards a path that is too long for one system call.
+func (t *tree) statStepwise(path string, st *unix.Stat_t) error {
+	const reach = unix.PathMax / 2
+	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	dir, err := unix.Open(t.root, flags, 0)
+	for err == nil && len(path) > reach {
+		cut := strings.LastIndexByte(path[:reach], '/')
+		if cut < 0 {
+			err = unix.ENAMETOOLONG // of one name
+			break
+		}
+		var next int
+		next, err = unix.Openat(dir, path[:cut], flags, 0)
+		unix.Close(dir)
+		dir, path = next, path[cut+1:]
+	}
+	if err == nil {
+		err = ignoringEINTR(func() error { return unix.Fstatat(dir, path, st, unix.AT_SYMLINK_NOFOLLOW) })
+	}
+	if dir >= 0 {
+		unix.Close(dir)
+	}
+	return err
+}
+
+func ignoringEINTR(call func() error) error {
 	for {
-		if err = unix.Lstat(t.root+"/"+path, &st); err != unix.EINTR {
-			return st, err
+		if err := call(); err != unix.EINTR {
+			return err
 		}
 	}
 }

@@ -58,10 +58,7 @@ func (w *world) printChange(out *bufio.Writer, c changes.Change, nul bool) {
 	switch {
 	case w.json:
 		_ = json.NewEncoder(out).Encode(changeLine(c))
-	case c.Path == "":
-		if !nul {
-			fmt.Fprintf(out, "%-10s (a file without a known name)\n", c.Kind)
-		}
+	case c.Path == "": // without a name there is nothing to read
 	case nul:
 		fmt.Fprintf(out, "%s\x00", c.Path)
 	case c.Attempts > 0:

@@ -105,10 +105,13 @@ func (l *statusLine) addPending(journal string) error {
 		l.Gap = g.Reason
 	}
 	if l.Gap == "" {
-		n := len(pending)
+		n := changes.Paths(pending)
 		l.Pending = &n
 	}
 	for _, c := range pending {
+		if c.Path == "" {
+			continue
+		}
 		if l.PendingSince == nil || c.Since.Before(*l.PendingSince) {
 			l.PendingSince = &c.Since
 		}

@@ -52,6 +52,7 @@ func TestParseMessage(t *testing.T) {
 		`WARNING: x failed verification -- update discarded (will try again).`:                              {kind: noticeMessage, names: []string{"x"}},
 		`IO error encountered -- skipping file deletion`:                                                    {kind: noDeletions, names: []string{""}},
 		`attempt to copy device contents without --copy-devices`:                                            {kind: deviceMessage, names: []string{""}},
+		`ABORTING due to invalid path from sender: a/b`:                                                     {kind: strayMessage, names: []string{"a/b"}},
 		`rsync: connection unexpectedly closed (8 bytes received so far) [sender]`:                          {},
 		`Welcome to backup.example.org (1)`:                                                                 {},
 	} {

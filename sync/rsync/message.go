@@ -21,6 +21,7 @@ const (
 	skippedBelow                // what is below the directory just named was left out
 	noDeletions                 // rsync does not delete because it could not read all of the source
 	deviceMessage               // a file became a device and the whole rsync ends
+	strayMessage                // a path leads through something that is no directory any more, and the whole rsync ends
 )
 
 // A message is a line in which rsync says what went wrong.
@@ -96,6 +97,7 @@ var specialForms = [...]struct {
 	{"*** Skipping any contents from this failed directory ***", "", skippedBelow},
 	{"IO error encountered -- skipping file deletion", "", noDeletions},
 	{"attempt to copy device contents without --copy-devices", "", deviceMessage},
+	{"ABORTING due to invalid path from sender: ", "", strayMessage},
 	{"rsync error: ", "", noticeMessage},
 	{"rsync warning: ", "", noticeMessage},
 }

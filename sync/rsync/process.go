@@ -20,12 +20,14 @@ const grace = 5 * time.Second
 // run runs p, and again where another attempt does what the first could not.
 func (e *Engine) run(ctx context.Context, p pass) (Result, error) {
 	var total Result
-	const attempts = 3
+	const attempts, strays = 3, 30
 	for attempt := 1; ; attempt++ {
 		rep, err := e.attempt(ctx, p)
 		total.merge(rep.Result)
 		switch {
-		case ctx.Err() != nil || attempt == attempts:
+		case ctx.Err() == nil && attempt < strays && rep.stray && rep.leaveOut(&p):
+			continue
+		case ctx.Err() != nil || attempt >= attempts:
 		case rep.device:
 			continue
 		case err == nil && rep.noDeletions && rep.leaveOut(&p):

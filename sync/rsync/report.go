@@ -32,6 +32,7 @@ type report struct {
 	lastFailed  string
 	noDeletions bool
 	device      bool
+	stray       bool
 	errnos      map[syscall.Errno]int // of failures on the target
 	unclear     bool                  // something failed, and what is not known
 	tail        []string
@@ -116,6 +117,12 @@ func (r *report) take(m message) {
 		r.noDeletions = true
 	case deviceMessage:
 		r.device = true
+	case strayMessage:
+		if path, ok := r.names.rel(true, m.names); ok {
+			r.stray = true
+			r.unread = append(r.unread, path)
+			r.failure(path, m.text)
+		}
 	case unknownMessage:
 		r.unclear = r.unclear || strings.HasPrefix(m.text, "ERROR") || strings.Contains(m.text, "failed")
 	}

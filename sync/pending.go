@@ -1,0 +1,91 @@
+package sync
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rsince/changes"
+	"rsince/sync/rsync"
+)
+
+// stillPending gives the changes that stay in the journal: what failed, with what is known of earlier
+// attempts, what is too young to be believed, and directories that have come back after the plan
+// found them gone. Of such a one the next batch only tells that it is new; what the target holds in
+// it is the old one's.
+func (r *run) stillPending(p *plan) []changes.Change {
+	pending := p.carried
+	for _, f := range r.failures() {
+		pending = append(pending, r.failed(p, f))
+	}
+	for _, path := range p.gone {
+		if r.isDirectory(path) {
+			pending = append(pending, changes.Change{Path: path, Kind: changes.Subtree, Since: time.Now()})
+		}
+	}
+	return pending
+}
+
+// failures gives the paths that failed, each once.
+func (r *run) failures() []rsync.Failure {
+	seen := set{}
+	return slices.DeleteFunc(slices.Clone(r.result.Failed), func(f rsync.Failure) bool {
+		known := seen.has(f.Path)
+		seen.add(f.Path)
+		return known
+	})
+}
+
+func (r *run) failed(p *plan, f rsync.Failure) changes.Change {
+	c, known := p.changes[f.Path]
+	if !known {
+		c = changes.Change{Path: f.Path, Kind: changes.Content, Since: time.Now()}
+	}
+	if r.isDirectory(f.Path) && !ofAttributes(f) && r.entered(p, f.Path) {
+		c.Kind = changes.Subtree
+	}
+	c.Attempts++
+	c.Error = f.Reason
+	return c
+}
+
+// entered reports whether a pass was to copy what is in the directory: its failure then stands for
+// that of everything below.
+func (r *run) entered(p *plan, dir string) bool {
+	return dir != "." && (r.record.Mode == modeFull || slices.ContainsFunc(p.subtrees, func(top string) bool {
+		return top == "." || top == dir || strings.HasPrefix(dir, top+"/")
+	}))
+}
+
+// incomplete tells why this full run does not stand for one that compared everything.
+func (r *run) incomplete() string {
+	for _, f := range r.failures() {
+		if f.Path == "." && !ofAttributes(f) {
+			return fmt.Sprintf("the full run before did not reach everything: %s", f.Reason)
+		}
+	}
+	return ""
+}
+
+// ofAttributes reports whether rsync failed to give a name its attributes, and did the rest.
+func ofAttributes(f rsync.Failure) bool {
+	for _, form := range [...]string{"chown ", "chgrp ", "failed to set ", "rsync_xal_", "set_acl: "} {
+		if strings.HasPrefix(f.Reason, form) {
+			return true
+		}
+	}
+	return false
+}
+
+// isDirectory reports whether there is a directory, or something that cannot be looked at.
+func (r *run) isDirectory(path string) bool {
+	st, err := r.tree.stat(path)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return false
+	}
+	return err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR
+}
