@@ -20,16 +20,15 @@ const grace = 5 * time.Second
 // run runs p, and again where another attempt does what the first could not.
 func (e *Engine) run(ctx context.Context, p pass) (Result, error) {
 	var total Result
-	const attempts, strays = 3, 30
+	const attempts, races = 3, 30 // a live source can be unlucky more often than a broken one is mended
 	for attempt := 1; ; attempt++ {
 		rep, err := e.attempt(ctx, p)
 		total.merge(rep.Result)
 		switch {
-		case ctx.Err() == nil && attempt < strays && rep.stray && rep.leaveOut(&p):
+		case ctx.Err() != nil || attempt == races:
+		case rep.device, rep.stray && rep.leaveOut(&p):
 			continue
-		case ctx.Err() != nil || attempt >= attempts:
-		case rep.device:
-			continue
+		case attempt >= attempts:
 		case err == nil && rep.noDeletions && rep.leaveOut(&p):
 			continue
 		}

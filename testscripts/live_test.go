@@ -1,0 +1,208 @@
+package testscripts
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Environment variables of TestLive.
+const (
+	liveEnv = "RSINCE_LIVE" // how long each kind of it takes, such as 10m
+	seedEnv = "RSINCE_SEED" // the seed of the random operations, as a failure printed it
+)
+
+// A life is a source that changes all the time while it is copied again and again.
+type life struct {
+	*site
+	rand *rand.Rand
+
+	killsWatcher bool
+	killsRuns    bool
+
+	modes map[string]int
+}
+
+// TestLive copies a source that is being changed at random. No run may hang, each ends with 0 or 3, or
+// with 1 after rsync opened a fifo that a moment before was a file and had to be ended.
+// Once the source is left alone, the copy is the source.
+func TestLive(t *testing.T) {
+	for _, tt := range []struct {
+		name, backend string
+		can           need
+		life          life
+	}{
+		{"fanotify", "fanotify", root | handles, life{}},
+		{"inotify", "inotify", root, life{}},
+		{"watcher killed", "fanotify", root | handles, life{killsWatcher: true}},
+		{"runs killed", "fanotify", root | handles, life{killsRuns: true}},
+		{"all mixed", "fanotify", root | handles, life{killsWatcher: true, killsRuns: true}},
+		{"all mixed with inotify", "inotify", root, life{killsWatcher: true, killsRuns: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if os.Geteuid() != 0 {
+				t.Skip("devices, owners and fanotify need root")
+			}
+			t.Parallel()
+			l := tt.life
+			l.modes = map[string]int{}
+			l.site = newSite(t, 0)
+			l.profile("live", l.dir+"/dst", "[watch]", fmt.Sprintf("backend = %q", tt.backend))
+			l.run(seed(t), tt.can)
+		})
+	}
+}
+
+// seed is a new one each time, and is told when the test fails.
+func seed(t *testing.T) uint64 {
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv(seedEnv); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s=%d", seedEnv, seed)
+		}
+	})
+	return seed
+}
+
+func liveFor(t *testing.T) time.Duration {
+	if text := os.Getenv(liveEnv); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if testing.Short() {
+		return 5 * time.Second
+	}
+	return 25 * time.Second
+}
+
+func (l *life) run(seed uint64, can need) {
+	l.rand = rand.New(rand.NewPCG(seed, 1))
+	w := newWorkload(seed, l.dir, can)
+	w.limit = 500
+	for range 600 {
+		w.step()
+	}
+	l.startWatcher("live")
+	l.runOnce()
+
+	var writing sync.WaitGroup
+	stop := make(chan struct{})
+	writing.Go(func() { write(w, stop) })
+	for end := time.Now().Add(liveFor(l.t)); time.Now().Before(end) && !l.t.Failed(); {
+		l.disturb()
+	}
+	close(stop)
+	writing.Wait()
+	w.close()
+	l.quiet()
+	l.t.Logf("%d steps; runs by mode and exit code: %v", w.steps, l.modes)
+}
+
+// write works as fast as it can but for tiny pauses, so that a run sees the source between two steps.
+func write(w *workload, stop chan struct{}) {
+	pause := time.NewTicker(time.Millisecond)
+	defer pause.Stop()
+	for {
+		for range w.rand.IntN(20) {
+			w.step()
+		}
+		select {
+		case <-stop:
+			return
+		case <-pause.C:
+		}
+	}
+}
+
+// disturb runs the profile once and does harm as the kind of test has it.
+func (l *life) disturb() {
+	if l.killsWatcher && l.rand.IntN(3) == 0 {
+		if l.watcher == nil {
+			l.startWatcher("live")
+		} else {
+			l.endWatcher(unix.SIGKILL)
+		}
+	}
+	if l.killsRuns && l.rand.IntN(2) == 0 {
+		l.runKilled()
+		return
+	}
+	l.runOnce()
+}
+
+func (l *life) runOnce() result {
+	r := l.sync(nil, "live")
+	l.modes[fmt.Sprintf("%s %d", r.Mode, r.code)]++
+	stalled := r.code == 1 && strings.Contains(r.Message, "rsync made no progress")
+	if r.code != 0 && r.code != 3 && !stalled {
+		l.t.Errorf("a run ended with %d: %s\n%s", r.code, r.stderr, l.output("log", "latest"))
+	}
+	return r
+}
+
+// runKilled kills a run at a random moment, now and then with every rsync it has.
+func (l *life) runKilled() {
+	delay := time.Duration(l.rand.Int64N(int64(600 * time.Millisecond)))
+	all := l.rand.IntN(2) == 0
+	r := l.sync(func(pid int) {
+		time.AfterFunc(delay, func() {
+			pids := []int{pid}
+			if all {
+				pids = l.processes()
+			}
+			for _, pid := range pids {
+				if isRunOrRsync(pid) {
+					_ = unix.Kill(pid, unix.SIGKILL)
+				}
+			}
+		})
+	}, "live")
+	l.modes[fmt.Sprintf("killed %d", r.code)]++
+}
+
+func isRunOrRsync(pid int) bool {
+	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return filepath.Base(exe) == "rsync" || strings.Contains(commandLine(pid), " sync --json ")
+}
+
+// quiet copies what is left and compares. A second run is in order only after a partial one.
+func (l *life) quiet() {
+	if l.watcher == nil {
+		l.startWatcher("live")
+	}
+	r := l.runOnce()
+	if r.code == 3 {
+		r = l.runOnce()
+	}
+	if r.State != "ok" {
+		l.t.Errorf("the last run: %+v", r)
+	}
+	if !l.killsWatcher && r.Mode != "changes" {
+		l.t.Errorf("the last run was %s, although nothing was missed: %s", r.Mode, l.output("log", "latest"))
+	}
+	l.equal("live", l.dir+"/dst")
+	l.untouched()
+	if l.t.Failed() {
+		_ = exec.Command("cp", "-a", l.dir+"/dst", l.dir+"/dst.found").Run()
+		r := l.sync(nil, "--full", "live")
+		l.t.Logf("after a full run (%+v): %v", r, differences(l.t, l.dir+"/src", l.dir+"/dst"))
+	}
+}
