@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
+	"rsince/sync/filter"
 	"rsince/sync/profile"
 	"rsince/sync/rsync"
 )
@@ -38,7 +39,7 @@ func (r *run) meetSource() error {
 		return &SkippedError{fmt.Errorf("the source is not there: %w", err)}
 	}
 	known := r.memory.Source
-	if known.FileSystem != "" && !known.same(id) && !r.Accept {
+	if known != (identity{}) && !known.same(id) && !r.Accept {
 		return &RefusedError{
 			Reason: fmt.Sprintf("%s is not the directory it was: it is %s, it was %s", r.Profile.Source, id, known),
 			Lift:   liftAccept,
@@ -52,14 +53,14 @@ func (r *run) meetSource() error {
 // never copied to is made, in a directory that exists.
 func (r *run) meetTarget(ctx context.Context) error {
 	id, err := r.identifyTarget(ctx)
-	if errors.Is(err, fs.ErrNotExist) && r.memory.Target.FileSystem == "" {
+	if errors.Is(err, fs.ErrNotExist) && r.memory.Target == (identity{}) {
 		id, err = r.makeTarget(ctx)
 	}
 	if err != nil {
 		return &SkippedError{fmt.Errorf("the target is not there: %w", err)}
 	}
 	known := r.memory.Target
-	if known.FileSystem != "" && !known.same(id) && !r.Accept {
+	if known != (identity{}) && !known.same(id) && !r.Accept {
 		return &RefusedError{
 			Reason: fmt.Sprintf("%s is not the directory it was (is the right disk mounted?): it is %s, it was %s", r.Profile.Target, id, known),
 			Lift:   liftAccept,
@@ -136,6 +137,34 @@ func (r *run) firstRun() bool { return r.memory.LastFull.IsZero() }
 
 func (r *run) keepsExisting() bool { return r.Existing == KeepExisting && r.firstRun() }
 
+// noteExisting remembers the top-most names that the target holds and the source does not, so that
+// later runs keep them too.
+func (r *run) noteExisting(ctx context.Context, dry rsync.Engine) error {
+	existing := set{}
+	dry.Items = func(item rsync.Item) {
+		if item.Action == rsync.Delete {
+			existing.add(item.Path)
+		}
+	}
+	_, err := dry.Extraneous(ctx)
+	r.memory.Existing = nil
+	for _, path := range existing.sorted() {
+		if !existing.has(parent(path)) {
+			r.memory.Existing = append(r.memory.Existing, []byte(path))
+		}
+	}
+	return err
+}
+
+// protectExisting gives the rsync arguments that keep what was there before the first run.
+func (r *run) protectExisting() []string {
+	var args []string
+	for _, path := range r.memory.Existing {
+		args = append(args, "--filter=P "+filter.Literal(string(path)))
+	}
+	return args
+}
+
 // guardFirst protects what a target held before it was one.
 func (r *run) guardFirst(deletions int) error {
 	if deletions == 0 || r.Accept || r.Existing == DeleteExisting {
@@ -165,7 +194,7 @@ func (r *run) countDeletions(ctx context.Context, p *plan) (int, error) {
 	}
 	if r.record.Mode == modeFull {
 		if r.keepsExisting() {
-			return 0, nil
+			return 0, r.noteExisting(ctx, dry)
 		}
 		_, err := dry.Extraneous(ctx)
 		return n, err
@@ -174,6 +203,7 @@ func (r *run) countDeletions(ctx context.Context, p *plan) (int, error) {
 		func() error { return r.countGone(ctx, &dry, p.gone, count) },
 		func() error { _, err := dry.Subtrees(ctx, p.subtrees); return err },
 		func() error { _, err := dry.Directories(ctx, p.directories, true); return err },
+		func() error { _, err := dry.Directories(ctx, p.listings, false); return err },
 	} {
 		if err := pass(); err != nil {
 			return 0, err

@@ -29,6 +29,9 @@ type memory struct {
 	Entries      int                 `json:"entries"`
 	Probed       string              `json:"probed"` // the target that Capabilities are of
 	Capabilities *rsync.Capabilities `json:"capabilities,omitempty"`
+	// Existing are names on the target that were there before the first run, and that runs of a source
+	// and a target without a profile keep.
+	Existing [][]byte `json:"existing,omitempty"`
 	// Owed tells why the next run has to be full, whatever else holds; empty: it need not.
 	Owed string `json:"owed,omitempty"`
 	// Unfinished is set while a run writes to the target: found set, a run died in the middle and

@@ -186,6 +186,9 @@ func (r *run) meet(ctx context.Context) (err error) {
 		return err
 	}
 	r.engine.Filters = r.tree.filters()
+	if r.Existing == KeepExisting {
+		r.engine.Filters = append(r.protectExisting(), r.engine.Filters...)
+	}
 	return r.meetTarget(ctx)
 }
 
