@@ -253,7 +253,7 @@ const changing = "?renameat,?renameat2,?rename,?unlinkat,?unlink,?write,pwrite64
 func stepsOf(t *testing.T, strace, child, dir string) (steps []step) {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "log")
-	cmd := childCommand(t, child, dir, strace, "-f", "-qq", "-o", log, "-e", "trace="+changing)
+	cmd := childCommand(t, child, dir, strace, "-f", "-qq", "-o", log, "-e", "signal=none", "-e", "trace="+changing)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -162,8 +162,11 @@ func (l *life) runOnce() result {
 func (l *life) runKilled() {
 	delay := time.Duration(l.rand.Int64N(int64(600 * time.Millisecond)))
 	all := l.rand.IntN(2) == 0
+	var late *time.Timer
+	killed := make(chan struct{})
 	r := l.sync(func(pid int) {
-		time.AfterFunc(delay, func() {
+		late = time.AfterFunc(delay, func() {
+			defer close(killed)
 			pids := []int{pid}
 			if all {
 				pids = l.processes()
@@ -175,6 +178,9 @@ func (l *life) runKilled() {
 			}
 		})
 	}, "live")
+	if !late.Stop() {
+		<-killed
+	}
 	l.modes[fmt.Sprintf("killed %d", r.code)]++
 }
 
