@@ -119,6 +119,9 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	if err := r.addOtherNames(p); err != nil {
 		return nil, err
 	}
+	if err := r.addRenewed(ctx, p); err != nil {
+		return nil, err
+	}
 	everything := &survey{links: newLinkFinder(r.tree)}
 	if full {
 		if err := r.survey(ctx, everything, p); err != nil {
@@ -156,6 +159,51 @@ func (r *run) addOtherNames(p *planner) error {
 		p.add(changes.Change{Path: name, Kind: changes.Content, Since: time.Now()})
 	}
 	return nil
+}
+
+// renewedMargin is more than the clock of ctimes, which ticks every 1 to 10 ms, can be behind the one
+// that cuts are timed by.
+const renewedMargin = 100 * time.Millisecond
+
+// addRenewed puts in doubt every file with a ctime since the last run, if a name has come and gone
+// that may have been another name of any of them, in hearing of a watcher that knows only names.
+func (r *run) addRenewed(ctx context.Context, p *planner) error {
+	if !r.namesOnly() || r.firstRun() || !r.cameAndWent(p) {
+		return nil
+	}
+	r.say("names have come and gone since the last run; looking for files that were changed through one of them")
+	since := r.memory.Copied.Add(-renewedMargin)
+	var mu gosync.Mutex
+	var renewed []string
+	err := r.tree.walk(ctx, ".", func(path string, st *unix.Stat_t) {
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR || time.Unix(st.Ctim.Unix()).Before(since) {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		renewed = append(renewed, path)
+	})
+	for _, path := range renewed {
+		p.add(changes.Change{Path: path, Kind: changes.Content, Since: time.Now()})
+	}
+	return p.links.note(ctx, err)
+}
+
+// cameAndWent reports whether a name that is gone was not there at the last run either, as far as the
+// target can tell.
+func (r *run) cameAndWent(p *planner) bool {
+	for path := range p.changes {
+		if _, err := r.tree.stat(path); err == nil {
+			continue
+		}
+		if !r.Profile.Target.Local() {
+			return true
+		}
+		if _, err := os.Lstat(filepath.Join(r.Profile.Target.Path, path)); err != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // rememberNames keeps the names of the files that the run copied and that have several.
