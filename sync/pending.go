@@ -14,20 +14,44 @@ import (
 )
 
 // stillPending gives the changes that stay in the journal: what failed, with what is known of earlier
-// attempts, what is too young to be believed, and directories that have come back after the plan
-// found them gone. Of such a one the next batch only tells that it is new; what the target holds in
-// it is the old one's.
+// attempts, what is too young to be believed, and directories that have come back. Of such a one the
+// next batch only tells that it is new; what the target holds in it is the old one's.
 func (r *run) stillPending(p *plan) []changes.Change {
 	pending := p.carried
 	for _, f := range r.failures() {
 		pending = append(pending, r.failed(p, f))
 	}
-	for _, path := range p.gone {
-		if r.isDirectory(path) {
-			pending = append(pending, changes.Change{Path: path, Kind: changes.Subtree, Since: time.Now()})
-		}
+	for _, path := range r.comeBack(p) {
+		pending = append(pending, changes.Change{Path: path, Kind: changes.Subtree, Since: time.Now()})
 	}
 	return pending
+}
+
+// comeBack gives the names that were removed before the cut, were no directories when they were
+// planned or copied, and are directories now.
+func (r *run) comeBack(p *plan) []string {
+	suspects := set{}
+	for _, path := range p.gone {
+		suspects.add(path)
+	}
+	for path, c := range p.changes {
+		if (c.Kind == changes.Subtree || c.Kind == changes.Gone) && !p.inSubtrees(path) {
+			suspects.add(path)
+		}
+	}
+	for _, path := range r.result.Vanished {
+		suspects.add(path)
+	}
+	return slices.DeleteFunc(suspects.sorted(), func(path string) bool {
+		return path == "." || r.tree.leavesOut(path, true) || r.tree.ancestry(parent(path)).state == left || !r.isDirectory(path)
+	})
+}
+
+// inSubtrees reports whether a pass copied path with all that is below.
+func (p *plan) inSubtrees(path string) bool {
+	return slices.ContainsFunc(p.subtrees, func(top string) bool {
+		return top == "." || top == path || strings.HasPrefix(path, top+"/")
+	})
 }
 
 // failures gives the paths that failed, each once.
@@ -56,9 +80,7 @@ func (r *run) failed(p *plan, f rsync.Failure) changes.Change {
 // entered reports whether a pass was to copy what is in the directory: its failure then stands for
 // that of everything below.
 func (r *run) entered(p *plan, dir string) bool {
-	return dir != "." && (r.record.Mode == modeFull || slices.ContainsFunc(p.subtrees, func(top string) bool {
-		return top == "." || top == dir || strings.HasPrefix(dir, top+"/")
-	}))
+	return dir != "." && (r.record.Mode == modeFull || p.inSubtrees(dir))
 }
 
 // incomplete tells why this full run does not stand for one that compared everything.
