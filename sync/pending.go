@@ -49,9 +49,14 @@ func (r *run) comeBack(p *plan) []string {
 
 // inSubtrees reports whether a pass copied path with all that is below.
 func (p *plan) inSubtrees(path string) bool {
-	return slices.ContainsFunc(p.subtrees, func(top string) bool {
-		return top == "." || top == path || strings.HasPrefix(path, top+"/")
-	})
+	for dir := path; ; dir = parent(dir) {
+		if _, found := slices.BinarySearch(p.subtrees, dir); found {
+			return true
+		}
+		if dir == "." {
+			return false
+		}
+	}
 }
 
 // failures gives the paths that failed, each once.

@@ -20,7 +20,7 @@ type plan struct {
 	attributes  []string   // content is known, the rest may differ
 	content     []string   // to be copied whatever size and time say
 	directories []string   // every name directly in it
-	subtrees    []string   // with all below
+	subtrees    []string   // with all below, sorted
 	links       [][]string // all names in the source of each file that has several
 	gone        []string   // the top-most names that are not there any more
 	listings    []string   // directories in which only the names are in doubt

@@ -182,10 +182,7 @@ func (t *tree) filters() []string {
 
 func (t *tree) scan(root string) scan.Tree {
 	return scan.Tree{Root: t.root + "/" + root, Prune: func(path string, dir bool) bool {
-		if root != "." {
-			path = root + "/" + path
-		}
-		return t.leavesOut(path, dir)
+		return t.leavesOut(joined(root, path), dir)
 	}}
 }
 
@@ -202,11 +199,7 @@ func (t *tree) empty() (bool, error) {
 // below root.
 func (t *tree) walk(ctx context.Context, root string, visit func(path string, st *unix.Stat_t)) error {
 	return t.scan(root).Walk(ctx, func(e scan.Entry) {
-		path := e.Path
-		if root != "." {
-			path = root + "/" + path
-		}
-		visit(path, &e.Stat)
+		visit(joined(root, e.Path), &e.Stat)
 	})
 }
 

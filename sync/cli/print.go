@@ -31,11 +31,8 @@ func putPath(line map[string]any, path string) {
 	line["path_base64"] = base64.StdEncoding.EncodeToString([]byte(path))
 }
 
-// ago gives a moment as a person says it; the zero time is "never".
+// ago gives a past moment as a person says it.
 func ago(t time.Time) string {
-	if t.IsZero() {
-		return "never"
-	}
 	return fmt.Sprintf("%s ago", roundly(time.Since(t)))
 }
 
