@@ -24,6 +24,9 @@ const (
 	codeShell      = 255
 )
 
+// neverAnswered is in what rsync says when the conversation ended before the other side said anything.
+const neverAnswered = "connection unexpectedly closed (0 bytes received so far)"
+
 // What an ExitError can be, for errors.Is.
 var (
 	// ErrTargetFull: no space or quota left; names after the first that did not fit were not tried.
@@ -87,7 +90,13 @@ func (e *ExitError) class() error {
 		return ErrPartial
 	case codeStart, codeSocket, codeTimeout, codeConnection, codeCommand, codeShell:
 		return ErrUnreachable
-	case codeProtocol, codeStream:
+	case codeStream:
+		// Which code rsync ends with when the remote shell fails depends on whether it has reaped it.
+		if strings.Contains(e.Stderr, neverAnswered) {
+			return ErrUnreachable
+		}
+		return ErrProtocol
+	case codeProtocol:
 		return ErrProtocol
 	}
 	return nil
