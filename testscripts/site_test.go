@@ -28,7 +28,6 @@ type site struct {
 	user    *syscall.Credential // nil: who runs the test
 
 	watcher *exec.Cmd
-	said    bytes.Buffer // by the watcher
 }
 
 // newSite makes a site. With a uid other than 0 everything in it belongs to that user, who also runs
@@ -110,7 +109,10 @@ func (s *site) command(ctx context.Context, args ...string) *exec.Cmd {
 func (s *site) startWatcher(profiles ...string) {
 	s.t.Helper()
 	s.watcher = s.command(context.Background(), append([]string{"watch"}, profiles...)...)
-	s.watcher.Stderr = &s.said
+	stderr, err := os.OpenFile(s.watcherLog(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	s.must(err)
+	defer stderr.Close()
+	s.watcher.Stderr = stderr
 	out, err := s.watcher.StdoutPipe()
 	s.must(err)
 	s.must(s.watcher.Start())
@@ -121,9 +123,17 @@ func (s *site) startWatcher(profiles ...string) {
 	for range profiles {
 		if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, "watching ") {
 			s.endWatcher(unix.SIGKILL)
-			s.t.Fatalf("the watcher did not start: %q, %v\n%s", line, err, s.said.Bytes())
+			s.t.Fatalf("the watcher did not start: %q, %v\n%s", line, err, s.watcherSaid())
 		}
 	}
+}
+
+func (s *site) watcherLog() string { return s.dir + "/watcher.log" }
+
+// watcherSaid returns what all watchers of the site have said so far.
+func (s *site) watcherSaid() string {
+	text, _ := os.ReadFile(s.watcherLog())
+	return string(text)
 }
 
 func (s *site) endWatcher(how unix.Signal) {
@@ -235,7 +245,7 @@ func (s *site) equal(profile, target string) {
 	more := max(0, len(lines)-shown)
 	s.t.Errorf("%s: source and target differ:\n%s\n(and %d more)\nchanges:\n%s\nruns:\n%s\nwatcher:\n%s", profile,
 		strings.Join(lines[:len(lines)-more], "\n"), more,
-		s.output("changes", "--json", profile), s.output("runs", "--json", "--limit", "5", profile), s.said.String())
+		s.output("changes", "--json", profile), s.output("runs", "--json", "--limit", "5", profile), s.watcherSaid())
 }
 
 // untouched fails the test if something was written where only symlinks of the target lead.
