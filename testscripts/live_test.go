@@ -95,7 +95,7 @@ func liveFor(t *testing.T) time.Duration {
 
 func (l *life) run(seed uint64, can need) {
 	l.rand = rand.New(rand.NewPCG(seed, 1))
-	w := newWorkload(seed, l.dir, can)
+	w := newWorkload(l.t, seed, l.dir, can)
 	w.limit = 500
 	for range 600 {
 		w.step()

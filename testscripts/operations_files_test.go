@@ -157,7 +157,13 @@ func (w *workload) writeHeld() error {
 	if len(w.held) == 0 {
 		return errNothing
 	}
-	_, err := w.held[w.rand.IntN(len(w.held))].Write(w.content())
+	f := w.held[w.rand.IntN(len(w.held))]
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	w.chose(f.Name(), info)
+	_, err = f.Write(w.content())
 	return err
 }
 

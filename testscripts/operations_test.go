@@ -1,13 +1,18 @@
 package testscripts
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
+	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +30,10 @@ type workload struct {
 	held       []*os.File
 	steps      int
 	done       map[string]int // by operation: how often it did something
+
+	history *bufio.Writer // a line for each operation: when it began and ended, what it is, what it chose
+	file    *os.File
+	chosen  []string
 }
 
 // An operation does one thing. An error says that it was not possible just now.
@@ -45,14 +54,21 @@ const (
 	handles
 )
 
-func newWorkload(seed uint64, dir string, can need) *workload {
+func newWorkload(t *testing.T, seed uint64, dir string, can need) *workload {
+	history, err := os.Create(filepath.Join(dir, "history"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	w := &workload{
 		rand:    rand.New(rand.NewPCG(seed, 0)),
 		source:  filepath.Join(dir, "src"),
 		beside:  filepath.Join(dir, "beside"),
 		foreign: filepath.Join(dir, "foreign"),
 		done:    map[string]int{},
+		history: bufio.NewWriter(history),
+		file:    history,
 	}
+	t.Cleanup(w.close)
 	for _, op := range operations() {
 		for range op.weight {
 			if op.needs&^can == 0 {
@@ -125,11 +141,28 @@ func (w *workload) step() {
 }
 
 func (w *workload) try(op operation) bool {
-	if op.do(w) != nil {
+	w.chosen = w.chosen[:0]
+	began := time.Now()
+	err := op.do(w)
+	if len(w.chosen) > 0 {
+		fmt.Fprintf(w.history, "%s %s %s %v %v\n", began.Format(timestamp), time.Now().Format(timestamp), op.name, w.chosen, err)
+	}
+	if err != nil {
 		return false
 	}
 	w.done[op.name]++
 	return true
+}
+
+const timestamp = "15:04:05.000000"
+
+// chose notes for the history that the operation at hand is about path.
+func (w *workload) chose(path string, info fs.FileInfo) {
+	text := strconv.Quote(strings.TrimPrefix(path, w.source+"/"))
+	if info != nil {
+		text += fmt.Sprintf(" #%d", info.Sys().(*syscall.Stat_t).Ino)
+	}
+	w.chosen = append(w.chosen, text)
 }
 
 // each does every operation once, or returns the names of those that could not be done.
@@ -152,8 +185,10 @@ func (w *workload) each() (missed []string) {
 	return missed
 }
 
-// close lets go of what is held open.
+// close lets go of what is held open, and completes the history.
 func (w *workload) close() {
+	w.history.Flush()
+	w.file.Close()
 	for _, f := range w.held {
 		f.Close()
 	}
@@ -169,9 +204,13 @@ func (w *workload) prune() {
 			if n <= w.limit {
 				break
 			}
-			if path, err := w.pick(dir, anything); err == nil {
-				os.RemoveAll(path)
-			}
+			w.try(operation{name: "prune", do: func(w *workload) error {
+				path, err := w.pick(dir, anything)
+				if err != nil {
+					return err
+				}
+				return os.RemoveAll(path)
+			}})
 		}
 	}
 }
@@ -198,6 +237,7 @@ func (w *workload) pick(dir string, wanted func(fs.FileInfo) bool) (string, erro
 			}
 		}
 		if info, err := os.Lstat(at); at != dir && err == nil && wanted(info) {
+			w.chose(at, info)
 			return at, nil
 		}
 	}
@@ -234,10 +274,13 @@ func (w *workload) place() (string, error) {
 	if len(dir)-len(w.source) > longestPath/2 {
 		return "", unix.ENAMETOOLONG
 	}
+	name := string(rune('a' + w.rand.IntN(12)))
 	if w.rand.IntN(8) == 0 {
-		return dir + "/" + w.oddName(), nil
+		name = w.oddName()
 	}
-	return dir + "/" + string(rune('a'+w.rand.IntN(12))), nil
+	path := dir + "/" + name
+	w.chose(path, nil)
+	return path, nil
 }
 
 func (w *workload) oddName() string {

@@ -91,7 +91,7 @@ func (s *site) copyTwice(can need, targets map[string]string) {
 			s.t.Errorf("%s: first run: %+v", profile, r)
 		}
 	}
-	w := newWorkload(seed(s.t), s.dir, can)
+	w := newWorkload(s.t, seed(s.t), s.dir, can)
 	s.asUser(func() { w.change(s.t) })
 	for profile, target := range targets {
 		r := s.sync(nil, profile)
