@@ -1,10 +1,13 @@
 package sync
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"testing"
 	"time"
@@ -171,6 +174,52 @@ func TestStubbornOrphan(t *testing.T) {
 	if took := time.Since(start); took < orphanGrace || heir.running() {
 		t.Errorf("after %v, running: %t", took, heir.running())
 	}
+}
+
+const dyingEnv = "RSINCE_TEST_DYING"
+
+// A process with dyingEnv locks a target as a run does, and then is as one that was killed while it syncs:
+// its main thread has ended, another one goes on for two seconds.
+func init() {
+	dir := os.Getenv(dyingEnv)
+	if dir == "" {
+		return
+	}
+	t, err := profile.ParseTarget("/b/home")
+	if err == nil {
+		_, err = lockTarget(context.Background(), dir, t, "dying", 0)
+	}
+	if err != nil {
+		os.Exit(1)
+	}
+	signal.Ignore(unix.SIGTERM)
+	go func() {
+		time.Sleep(2 * time.Second)
+		os.Exit(0)
+	}()
+	fmt.Println("locked")
+	_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0) // init runs on the main thread
+}
+
+// TestDying has a run find the lock of one that was killed and is not quite gone.
+func TestDying(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes two seconds")
+	}
+	t.Parallel()
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), dyingEnv+"="+dir)
+	start(t, cmd)
+	file := lockPath(dir, targetWay("/b/home"))
+	for !signature(file).Owner.Dying() {
+		time.Sleep(time.Millisecond)
+	}
+	lock, err := lockTarget(t.Context(), dir, target(t, "/b/home"), "next", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.release()
 }
 
 // TestBystanders only have the lock open, as a run that waits for it does.
