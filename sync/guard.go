@@ -67,6 +67,28 @@ func (r *run) meetTarget(ctx context.Context) error {
 		}
 	}
 	r.memory.Target = id
+	if r.Profile.Target.Daemon {
+		return r.meetModule(ctx)
+	}
+	return nil
+}
+
+// meetModule refuses the target on an rsync daemon if it was filled and is empty, which is all that can
+// be told of it.
+func (r *run) meetModule(ctx context.Context) error {
+	if r.firstRun() || r.memory.Entries == 0 || r.Accept {
+		return nil
+	}
+	empty, err := r.engine.TargetEmpty(ctx)
+	if err != nil {
+		return &SkippedError{fmt.Errorf("the target is not there: %w", err)}
+	}
+	if empty {
+		return &RefusedError{
+			Reason: fmt.Sprintf("%s is empty and held %d entries after the last run (is the right disk mounted there?)", r.Profile.Target, r.memory.Entries),
+			Lift:   liftAccept,
+		}
+	}
 	return nil
 }
 

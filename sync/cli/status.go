@@ -29,7 +29,8 @@ type statusLine struct {
 	LastSuccess   *time.Time `json:"last_success"`
 	LastRun       string     `json:"last_run"`
 	LastState     logs.State `json:"last_state"`
-	NextFull      *time.Time `json:"next_full"` // not later than; null if never or with the next run
+	NextFull      *time.Time `json:"next_full"`    // not later than; null if never or with the next run
+	TargetKnown   bool       `json:"target_known"` // whether another disk in the target's place is noticed
 }
 
 func (w *world) statusCommand() *cobra.Command {
@@ -72,7 +73,7 @@ func (w *world) status(ctx context.Context, names []string) error {
 }
 
 func (w *world) statusOf(ctx context.Context, p *profile.Profile, list *logs.List, watched map[string]changes.Status) (*statusLine, error) {
-	line := &statusLine{Profile: p.Name, Backend: "none"}
+	line := &statusLine{Profile: p.Name, Backend: "none", TargetKnown: !p.Target.Daemon}
 	if s, ok := watched[p.Name]; ok {
 		line.Watching, line.Backend, line.BackendReason, line.Since = true, s.Backend, s.BackendReason, &s.Since
 		if err := changes.Settle(ctx, w.dirs.socket, p.Name); err != nil && !errors.Is(err, changes.ErrNoWatcher) {
@@ -168,6 +169,9 @@ func (w *world) printStatus(p *profile.Profile, l *statusLine) error {
 	}
 	if l.NextFull != nil {
 		row("next full run", "by %s", l.NextFull.Local().Format(time.DateTime))
+	}
+	if !l.TargetKnown {
+		row("target", "is known to be the right one only by not being empty: a daemon does not tell what it is")
 	}
 	_, err := w.stdout.Write([]byte(b.String()))
 	return err

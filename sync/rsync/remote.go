@@ -56,6 +56,26 @@ cd "$1" && stat -c '%i %w' . && {
 	return id, nil
 }
 
+// TargetEmpty reports whether the target holds nothing, or only what mkfs makes. An rsync daemon can be
+// asked nothing else.
+func (e *Engine) TargetEmpty(ctx context.Context) (bool, error) {
+	nowhere, err := os.MkdirTemp("", "rsince-list-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(nowhere)
+	look := *e
+	look.Source, look.Filters, look.DryRun = nowhere, nil, true
+	empty := true
+	look.Items = func(item Item) {
+		empty = empty && (item.Path == "." || item.Path == "lost+found")
+	}
+	if _, err := look.run(ctx, pass{args: []string{"--no-r", "--dirs"}, bare: true, back: true}); err != nil {
+		return false, fmt.Errorf("looking whether %s is empty: %w", e.Target, err)
+	}
+	return empty, nil
+}
+
 // parseIdentity reads "INODE BIRTH\nUUID\n", where BIRTH is "-" or what stat(1) makes of a time.
 func parseIdentity(out string) (Identity, error) {
 	first, second, _ := strings.Cut(out, "\n")
