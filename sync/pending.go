@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,7 +73,7 @@ func (r *run) failed(p *plan, f rsync.Failure) changes.Change {
 	if !known {
 		c = changes.Change{Path: f.Path, Kind: changes.Content, Since: time.Now()}
 	}
-	if r.isDirectory(f.Path) && !ofAttributes(f) && r.entered(p, f.Path) {
+	if r.isDirectory(f.Path) && !f.OfAttributes() && r.entered(p, f.Path) {
 		c.Kind = changes.Subtree
 	}
 	c.Attempts++
@@ -91,21 +90,11 @@ func (r *run) entered(p *plan, dir string) bool {
 // incomplete tells why this full run does not stand for one that compared everything.
 func (r *run) incomplete() string {
 	for _, f := range r.failures() {
-		if f.Path == "." && !ofAttributes(f) {
+		if f.Path == "." && !f.OfAttributes() {
 			return fmt.Sprintf("the full run before did not reach everything: %s", f.Reason)
 		}
 	}
 	return ""
-}
-
-// ofAttributes reports whether rsync failed to give a name its attributes, and did the rest.
-func ofAttributes(f rsync.Failure) bool {
-	for _, form := range [...]string{"chown ", "chgrp ", "failed to set ", "rsync_xal_", "set_acl: "} {
-		if strings.HasPrefix(f.Reason, form) {
-			return true
-		}
-	}
-	return false
 }
 
 // isDirectory reports whether there is a directory, or something that cannot be looked at.

@@ -9,24 +9,6 @@ import (
 	"rsince/changes"
 )
 
-func FuzzAppendSubdirectories(f *testing.F) {
-	record := func(name string, kind byte) []byte {
-		b := make([]byte, (nameOffset+len(name)+8)&^7)
-		b[16] = byte(len(b))
-		b[18] = kind
-		copy(b[nameOffset:], name)
-		return b
-	}
-	f.Add(slices.Concat(record(".", 4), record("..", 4), record("dir", 4), record("file", 8), record("any", 0)))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, name := range appendSubdirectories(nil, b) {
-			if name == "" || name == "." || name == ".." || strings.ContainsRune(name, 0) || !bytes.Contains(b, []byte(name)) {
-				t.Errorf("%q", name)
-			}
-		}
-	})
-}
-
 func FuzzKey(f *testing.F) {
 	k, err := newKeys()
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"rsince/changes/scan"
 )
 
 // An identity tells one directory from every other that exists at the same time.
@@ -82,8 +84,9 @@ func retry(call func() error) error {
 	}
 }
 
-// subdirectories lists the directories in the one open as fd. Most names in a tree are files, and
-// for them it allocates nothing; buf is its working space.
+// subdirectories lists the directories in the one open as fd, and what might be one because the file
+// system does not say. Most names in a tree are files, and for them it allocates nothing; buf is its
+// working space.
 func subdirectories(fd int, buf []byte) (names []string, err error) {
 	for {
 		n := 0
@@ -94,6 +97,10 @@ func subdirectories(fd int, buf []byte) (names []string, err error) {
 		if err != nil || n == 0 {
 			return names, err
 		}
-		names = appendSubdirectories(names, buf[:n])
+		for d := range scan.Dirents(buf[:n]) {
+			if d.Type == unix.DT_DIR || d.Type == unix.DT_UNKNOWN {
+				names = append(names, string(d.Name))
+			}
+		}
 	}
 }

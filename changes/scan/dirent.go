@@ -10,24 +10,25 @@ import (
 // bytes), offset (8), length of the record (2), type (1).
 const direntHeader = 19
 
-type dirent struct {
-	inode uint64
-	typ   uint8
-	name  string
+// A Dirent is an entry of a directory.
+type Dirent struct {
+	Inode uint64
+	Type  uint8  // unix.DT_REG, unix.DT_DIR, …; unix.DT_UNKNOWN where the file system does not say
+	Name  []byte // a part of what was decoded
 }
 
-// dirents decodes what getdents64 wrote and gives each entry but "." and "..".
-func dirents(buf []byte) iter.Seq[dirent] {
-	return func(yield func(dirent) bool) {
+// Dirents decodes what getdents64 wrote and gives each entry but "." and "..".
+func Dirents(buf []byte) iter.Seq[Dirent] {
+	return func(yield func(Dirent) bool) {
 		for len(buf) >= direntHeader {
 			size := int(binary.NativeEndian.Uint16(buf[16:]))
 			if size < direntHeader || size > len(buf) {
 				return
 			}
 			name, _, _ := bytes.Cut(buf[direntHeader:size], []byte{0})
-			d := dirent{inode: binary.NativeEndian.Uint64(buf), typ: buf[18], name: string(name)}
+			d := Dirent{Inode: binary.NativeEndian.Uint64(buf), Type: buf[18], Name: name}
 			buf = buf[size:]
-			if d.name != "." && d.name != ".." && !yield(d) {
+			if s := string(name); s != "" && s != "." && s != ".." && !yield(d) {
 				return
 			}
 		}

@@ -154,8 +154,8 @@ func (r *reader) read(ctx context.Context, dir string) (below []string, errs []e
 		if n <= 0 {
 			break
 		}
-		for d := range dirents(r.buf[:n]) {
-			r.entry(fd, Entry{Path: join(dir, d.name), Inode: d.inode, Type: d.typ})
+		for d := range Dirents(r.buf[:n]) {
+			r.entry(fd, Entry{Path: join(dir, string(d.Name)), Inode: d.Inode, Type: d.Type})
 		}
 	}
 	return r.below, r.errs

@@ -1,6 +1,9 @@
 package rsync
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // A Result is what one or more passes did, or in a dry run would do.
 type Result struct {
@@ -22,6 +25,16 @@ type Result struct {
 type Failure struct {
 	Path   string
 	Reason string
+}
+
+// OfAttributes reports whether rsync could not give the path its attributes, and did the rest.
+func (f Failure) OfAttributes() bool {
+	for _, form := range [...]string{"chown ", "chgrp ", "failed to set ", "rsync_xal_", "set_acl: "} {
+		if strings.HasPrefix(f.Reason, form) {
+			return true
+		}
+	}
+	return false
 }
 
 // Add adds what another pass did.
