@@ -22,11 +22,9 @@ func child(t *testing.T) (who Owner, end func(), wait func()) {
 		t.Fatal(err)
 	}
 	who.PID = cmd.Process.Pid
-	p, err := stat(who.PID)
-	if err != nil {
+	if _, who.Start, err = stat(who.PID); err != nil {
 		t.Fatal(err)
 	}
-	who.Start = p.start
 	return who, func() { stdin.Close() }, func() { cmd.Wait() }
 }
 
@@ -81,21 +79,22 @@ func waitFor(t *testing.T, what string, done func() bool) {
 }
 
 func TestParseStat(t *testing.T) {
-	const rest = " 1 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 3 0 4711 0 0"
+	const rest = " 1 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0"
 	for _, test := range []struct {
-		text string
-		want process
-		ok   bool
+		text  string
+		state byte
+		start uint64
+		ok    bool
 	}{
-		{"1 (init) S" + rest, process{'S', 3, 4711}, true},
-		{"7 (a) Z 3 (b)) Z" + rest, process{'Z', 3, 4711}, true},
-		{"7 (two\nlines) R" + rest, process{'R', 3, 4711}, true},
-		{"7 (init) S 1 2 3", process{}, false},
-		{"", process{}, false},
+		{"1 (init) S" + rest, 'S', 4711, true},
+		{"7 (a) Z 3 (b)) Z" + rest, 'Z', 4711, true},
+		{"7 (two\nlines) R" + rest, 'R', 4711, true},
+		{"7 (init) S 1 2 3", 0, 0, false},
+		{"", 0, 0, false},
 	} {
-		p, err := parseStat([]byte(test.text))
-		if p != test.want || (err == nil) != test.ok {
-			t.Errorf("%q: %+v, %v", test.text, p, err)
+		state, start, err := parseStat([]byte(test.text))
+		if state != test.state || start != test.start || (err == nil) != test.ok {
+			t.Errorf("%q: %c, %d, %v", test.text, state, start, err)
 		}
 	}
 }
@@ -103,8 +102,8 @@ func TestParseStat(t *testing.T) {
 func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("1 (init) S 1 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		p, err := parseStat(text)
-		if err == nil && p.state == ' ' {
+		state, _, err := parseStat(text)
+		if err == nil && state == ' ' {
 			t.Errorf("a blank is no state in %q", text)
 		}
 	})

@@ -27,6 +27,7 @@ type Holder struct {
 // A LockedError says that another run holds the target, or one that contains it or lies in it.
 type LockedError struct {
 	Holder Holder // zero if it is not known
+	Dead   bool   // the holder is, but the kernel has not let go of all that it held
 
 	file string // the lock that could not be had
 }
@@ -35,6 +36,9 @@ func (e *LockedError) Error() string {
 	h := e.Holder
 	if h == (Holder{}) {
 		return "another run holds the target"
+	}
+	if e.Dead {
+		return fmt.Sprintf("what is left of the run of %s that died (process %d, since %s) holds %s", h.Profile, h.Owner.PID, h.Since.Format(time.DateTime), h.Target)
 	}
 	return fmt.Sprintf("the run of %s holds %s (process %d, since %s)", h.Profile, h.Target, h.Owner.PID, h.Since.Format(time.DateTime))
 }
@@ -52,8 +56,10 @@ func (l *targetLock) release() error {
 	return errors.Join(errs...)
 }
 
-// signing is how long a run may take from locking a target to signing the lock.
-const signing = time.Second
+// unsigned is how long a lock may be held that the one who holds it has not signed: by a run that has
+// just begun, or by a killed process whose files the kernel is still closing, which takes as long as the
+// disk does.
+const unsigned = 20 * time.Second
 
 // lockTarget waits until wait has passed, ends what a dead run left running on the target, and
 // returns a *LockedError if a living run holds it.
@@ -73,8 +79,9 @@ func lockTarget(ctx context.Context, dir string, target profile.Target, name str
 			return nil, endErr
 		}
 		patience := wait
-		if dead { // what stands in the lock is of an earlier run; the one that holds it has just begun
-			patience = max(wait, signing)
+		if dead {
+			locked.Dead = true
+			patience = max(wait, unsigned)
 		}
 		if !ended && time.Since(start) >= patience {
 			return nil, err
@@ -142,17 +149,17 @@ func signature(file string) Holder {
 func whoLocked(dir string, ways []string, way string) *LockedError {
 	file := lockPath(dir, way)
 	if way != ways[len(ways)-1] || !sharable(file) {
-		return &LockedError{signature(file), file}
+		return &LockedError{Holder: signature(file), file: file}
 	}
 	files, _ := filepath.Glob(filepath.Join(dir, "*.lock")) // its only error is a wrong pattern
 	for _, other := range files {
 		h := signature(other)
 		below := strings.HasPrefix(targetWay(h.Target), strings.TrimSuffix(way, "/")+"/")
 		if below && !sharable(other) {
-			return &LockedError{h, other}
+			return &LockedError{Holder: h, file: other}
 		}
 	}
-	return &LockedError{Holder{}, file}
+	return &LockedError{file: file}
 }
 
 // sharable reports whether nobody holds the lock exclusively.

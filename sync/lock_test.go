@@ -212,8 +212,10 @@ func TestDying(t *testing.T) {
 	cmd.Env = append(os.Environ(), dyingEnv+"="+dir)
 	start(t, cmd)
 	file := lockPath(dir, targetWay("/b/home"))
-	for !signature(file).Owner.Dying() {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if why, err := signature(file).Owner.Ended(); why != "" && err == nil {
+			break
+		}
 	}
 	lock, err := lockTarget(t.Context(), dir, target(t, "/b/home"), "next", 0)
 	if err != nil {

@@ -33,9 +33,6 @@ func endOrphans(ctx context.Context, dir string, locked *LockedError) (dead, end
 	signals := []unix.Signal{unix.SIGTERM, unix.SIGKILL}
 	for since := (time.Time{}); ; {
 		heirs := heirsOf(file)
-		if h.Owner.Dying() {
-			heirs[h.Owner.PID] = h.Owner.PID
-		}
 		// Who signs first has no heirs yet; so these are the dead run's if the signature still is.
 		if len(heirs) == 0 || signature(file) != h {
 			return true, ended, nil
