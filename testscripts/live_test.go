@@ -32,9 +32,8 @@ type life struct {
 	modes map[string]int
 }
 
-// TestLive copies a source that is being changed at random. No run may hang, each ends with 0 or 3, or
-// with 1 after rsync opened a fifo that a moment before was a file and had to be ended.
-// Once the source is left alone, the copy is the source.
+// TestLive copies a source that is being changed at random. No run may hang, each ends with 0 or 3, and
+// once the source is left alone, the copy is the source.
 func TestLive(t *testing.T) {
 	for _, tt := range []struct {
 		name, backend string
@@ -151,9 +150,8 @@ func (l *life) disturb() {
 func (l *life) runOnce() result {
 	r := l.sync(nil, "live")
 	l.modes[fmt.Sprintf("%s %d", r.Mode, r.code)]++
-	stalled := r.code == 1 && strings.Contains(r.Message, "rsync made no progress")
-	if r.code != 0 && r.code != 3 && !stalled {
-		l.t.Errorf("a run ended with %d: %s\n%s", r.code, r.stderr, l.output("log", "latest"))
+	if r.code != 0 && r.code != 3 {
+		l.t.Errorf("a run ended with %d: %s", r.code, r.stderr)
 	}
 	return r
 }

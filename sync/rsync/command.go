@@ -16,6 +16,8 @@ type pass struct {
 	suffix string
 	// finds: it finds names in the source by itself, so OneFileSystem applies.
 	finds bool
+	// whole: the list is not to be divided between rsyncs.
+	whole bool
 	// full: the whole source, with progress.
 	full bool
 	// bare: attributes are not looked at.

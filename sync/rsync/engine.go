@@ -19,9 +19,6 @@ import (
 	"time"
 )
 
-// ErrStalled is returned when an rsync made no progress for Engine.Stall and was ended.
-var ErrStalled = errors.New("rsync made no progress")
-
 // An Engine copies from a local directory to a target. Its passes may be called one after the
 // other, not at the same time.
 type Engine struct {
@@ -99,7 +96,7 @@ func (e *Engine) Subtrees(ctx context.Context, paths []string) (Result, error) {
 // Links copies files with several names and links the names on the target; unknownContent is as for
 // Paths. Each group holds all names of one file. A group is never divided between two rsyncs, and one
 // rsync gets at most linksPerRun names, because rsync -H can hang on a tree that changes meanwhile. A
-// run that hangs makes its names failed paths, and the next ones are tried.
+// run that hangs or aborts makes its names failed paths, and the next ones are tried.
 func (e *Engine) Links(ctx context.Context, groups [][]string, unknownContent bool) (Result, error) {
 	var total Result
 	args := append([]string{"--no-r", "--dirs"}, ignoring(unknownContent)...)
@@ -107,8 +104,9 @@ func (e *Engine) Links(ctx context.Context, groups [][]string, unknownContent bo
 		args = append(args, "-H")
 	}
 	for _, names := range gather(groups, linksPerRun) {
-		res, err := e.runList(ctx, pass{args: args}, names)
-		if errors.Is(err, ErrStalled) {
+		res, err := e.runList(ctx, pass{args: args, whole: true}, names)
+		var broken *ExitError
+		if errors.Is(err, ErrStalled) || errors.As(err, &broken) && broken.aborted() {
 			res.fail(names, err.Error())
 			err = nil
 		}
@@ -195,8 +193,45 @@ func (e *Engine) runList(ctx context.Context, p pass, paths []string) (Result, e
 	slices.Sort(p.list)
 	p.list = slices.Compact(p.list)
 	res, err := e.run(ctx, p)
+	var broken *ExitError
+	if errors.As(err, &broken) && broken.aborted() && !p.whole {
+		res.Done = 0
+		total.Add(res)
+		res, err = e.isolate(ctx, p, broken)
+	}
 	total.Add(res)
 	return total, err
+}
+
+// isolate runs p, which makes rsync abort, in ever smaller parts, until the names that do it are alone
+// and failed. When it is not a few names that do it, rsync's error is returned.
+func (e *Engine) isolate(ctx context.Context, p pass, broken *ExitError) (Result, error) {
+	var total Result
+	const limit = 50 // of aborted attempts: enough for one name in some billions, or for several
+	parts := [][]string{p.list}
+	for aborted := 0; len(parts) > 0; {
+		list := parts[len(parts)-1]
+		parts = parts[:len(parts)-1]
+		if len(list) == 1 {
+			total.fail(list, broken.Error())
+			continue
+		}
+		for _, half := range [][]string{list[:len(list)/2], list[len(list)/2:]} {
+			part := p
+			part.list = half
+			rep, err := e.attempt(ctx, part)
+			total.merge(rep.Result)
+			if err == nil {
+				total.Done += rep.done(part, rep.Result)
+				continue
+			}
+			if aborted++; !errors.As(err, &broken) || !broken.aborted() || aborted == limit {
+				return total, err
+			}
+			parts = append(parts, half)
+		}
+	}
+	return total, nil
 }
 
 // longestPath leaves room in rsync's 4,096 bytes (MAXPATHLEN) for "./", "/", an end, and on the

@@ -49,7 +49,11 @@ type ExitError struct {
 	Command string         // as pasted into a shell
 	Stderr  string         // the last lines of what it said
 	program string         // empty: rsync
+	began   bool           // it has said of a path what it did
 }
+
+// aborted reports whether both sides were at work when it broke off, for which one path can be the reason.
+func (e *ExitError) aborted() bool { return e.began && e.class() == ErrProtocol }
 
 func (e *ExitError) Error() string {
 	program := cmp.Or(e.program, "rsync")

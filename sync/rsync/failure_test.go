@@ -3,6 +3,7 @@ package rsync
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -279,21 +280,113 @@ func TestFileBecomesDevice(t *testing.T) {
 	}
 }
 
-// A regular file that becomes a fifo makes the sender wait for ever in open(2).
-func TestStall(t *testing.T) {
+// A regular file that becomes a fifo makes the sender wait for ever in open(2). That is seen long before
+// Stall is over, and rsync tried again.
+func TestFileBecomesFifo(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
-	e.Stall = time.Second
-	_, err := slowly(t, t.Context(), e, func() {
+	e.Stall = 10 * time.Minute
+	res, err := slowly(t, t.Context(), e, func() {
 		z := filepath.Join(e.Source, "z")
 		if err := errors.Join(os.Remove(z), unix.Mkfifo(z, 0o600)); err != nil {
 			t.Error(err)
 		}
 	})
-	if !errors.Is(err, ErrStalled) {
-		t.Error(err)
+	if err != nil || len(res.Failed) > 0 || !isFifo(filepath.Join(e.Target, "z")) {
+		t.Errorf("%+v, %v", res, err)
 	}
 	noTemporaryFiles(t, e)
+}
+
+// Somebody's lease lets nobody else open a file for 45 seconds (fcntl(2), F_SETLEASE). It alone fails.
+func TestStall(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.Stall = time.Second
+	write(t, e.Source, "a=1", "d/held=1", "z=1")
+	f, err := os.OpenFile(filepath.Join(e.Source, "d/held"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Fatal(err)
+	}
+	for name, pass := range map[string]func() (Result, error){
+		"list":    func() (Result, error) { return e.Paths(t.Context(), []string{"a", "d/held", "z"}, true) },
+		"subtree": func() (Result, error) { return e.Subtrees(t.Context(), []string{"a", "d", "z"}) },
+		"full":    func() (Result, error) { return e.Full(t.Context(), true) },
+	} {
+		res, err := pass()
+		if err != nil || !slices.Equal(failedPaths(res), []string{"d/held"}) || target(t, e, "a") != "1" || target(t, e, "z") != "1" {
+			t.Errorf("%s: %+v, %v", name, res, err)
+		}
+		if err := os.RemoveAll(e.Target); err != nil {
+			t.Error(err)
+		}
+		if err := os.Mkdir(e.Target, 0o755); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Names that make rsync abort cost nobody else the copy.
+func TestAbort(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.Program = filepath.Join(filepath.Dir(e.Source), "rsync")
+	script := `#!/bin/sh
+list=$(mktemp)
+cat >"$list"
+if tr '\0' '\n' <"$list" | grep -qx './bad[0-9]*'; then
+	echo '=.d..t...... 0 4096 ./'
+	echo 'rsync error: error in rsync protocol data stream (code 12) at io.c(285) [sender=3.5.0]' >&2
+	rm "$list"
+	exit 12
+fi
+rsync "$@" <"$list"
+status=$?
+rm "$list"
+exit $status
+`
+	if err := os.WriteFile(e.Program, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for i := range 100 {
+		names = append(names, fmt.Sprint("f", i))
+	}
+	names = append(names, "bad1", "bad2")
+	for _, name := range names {
+		write(t, e.Source, name+"=1")
+	}
+	res, err := e.Paths(t.Context(), names, true)
+	if err != nil || !slices.Equal(slices.Sorted(slices.Values(failedPaths(res))), []string{"bad1", "bad2"}) || res.Done != 100 || res.Created != 100 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	res, err = e.Links(t.Context(), [][]string{{"bad1", "f1"}}, true)
+	if err != nil || !slices.Equal(failedPaths(res), []string{"bad1", "f1"}) {
+		t.Errorf("links: %+v, %v", res, err)
+	}
+	names = nil
+	for i := range 100 {
+		names = append(names, fmt.Sprint("bad", i))
+	}
+	if _, err := e.Paths(t.Context(), names, true); !errors.Is(err, ErrProtocol) {
+		t.Errorf("everything is bad: %v", err)
+	}
+}
+
+func FuzzParseSyscall(f *testing.F) {
+	f.Add("257 0xffffff9c 0x7ffd0 0x0 0x0 0x0 0x0 0x7ffc0 0x7f12\n")
+	f.Add("running\n")
+	f.Add("-1 0x7ffc0 0x7f12\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		number, _, ok := parseSyscall(text)
+		if ok && !strings.Contains(text, fmt.Sprint(number)) {
+			t.Errorf("%d from %q", number, text)
+		}
+	})
 }
 
 func TestInterrupt(t *testing.T) {

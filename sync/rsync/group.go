@@ -1,6 +1,7 @@
 package rsync
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -54,22 +55,30 @@ func (g processGroup) signal(s unix.Signal) {
 	_ = unix.Kill(-int(g), s)
 }
 
-// stalled returns true when nothing has moved in the group for limit, false when stop is closed.
-func (g processGroup) stalled(limit time.Duration, stop <-chan struct{}) bool {
+// stalled returns what it found when nothing has moved in the group for limit, or can move any more;
+// nil when stop is closed.
+func (g processGroup) stalled(limit time.Duration, stop <-chan struct{}) *stall {
 	tick := time.NewTicker(min(max(limit/20, 20*time.Millisecond), 5*time.Second))
 	defer tick.Stop()
 	mark, since := g.processes(), time.Now()
+	waited := "" // what for; a process that waits is not in a system call at every moment
 	for {
 		select {
 		case <-stop:
-			return false
+			return nil
 		case <-tick.C:
 		}
 		now := g.processes()
 		if moved(mark, now, time.Since(since)) {
-			mark, since = now, time.Now()
-		} else if time.Since(since) >= limit {
-			return true
+			mark, since, waited = now, time.Now(), ""
+			continue
+		}
+		for pid := range now {
+			waited = cmp.Or(waitsFor(pid), waited)
+		}
+		s := &stall{after: time.Since(since).Round(time.Second), path: waited, fifo: isFifo(waited)}
+		if s.fifo || time.Since(since) >= limit {
+			return s
 		}
 	}
 }

@@ -20,16 +20,11 @@ const grace = 5 * time.Second
 // run runs p, and again where another attempt does what the first could not.
 func (e *Engine) run(ctx context.Context, p pass) (Result, error) {
 	var total Result
-	const attempts, races = 3, 30 // a live source can be unlucky more often than a broken one is mended
 	for attempt := 1; ; attempt++ {
 		rep, err := e.attempt(ctx, p)
+		again := ctx.Err() == nil && rep.again(&p, err, attempt)
 		total.merge(rep.Result)
-		switch {
-		case ctx.Err() != nil || attempt == races:
-		case rep.device, rep.stray && rep.leaveOut(&p):
-			continue
-		case attempt >= attempts:
-		case err == nil && rep.noDeletions && rep.leaveOut(&p):
+		if again {
 			continue
 		}
 		if err == nil && rep.noDeletions {
@@ -91,13 +86,13 @@ func (e *Engine) process(ctx context.Context, cmd *exec.Cmd) error {
 func (e *Engine) watch(ctx context.Context, cmd *exec.Cmd, group processGroup) error {
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
-	stalled := make(chan struct{})
+	stalled := make(chan *stall, 1)
 	stop := make(chan struct{})
 	var watchdog sync.WaitGroup
 	if e.Stall > 0 {
 		watchdog.Go(func() {
-			if group.stalled(e.Stall, stop) {
-				close(stalled)
+			if s := group.stalled(e.Stall, stop); s != nil {
+				stalled <- s
 			}
 		})
 	}
@@ -107,9 +102,9 @@ func (e *Engine) watch(ctx context.Context, cmd *exec.Cmd, group processGroup) e
 	case <-ctx.Done():
 		group.interrupt(exited)
 		err = ctx.Err()
-	case <-stalled:
+	case s := <-stalled:
 		group.interrupt(exited)
-		err = fmt.Errorf("%w for %v and was ended", ErrStalled, e.Stall)
+		err = s
 	}
 	close(stop)
 	watchdog.Wait()

@@ -1,6 +1,7 @@
 package rsync
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -35,6 +36,7 @@ type report struct {
 	stray       bool
 	errnos      map[syscall.Errno]int // of failures on the target
 	unclear     bool                  // something failed, and what is not known
+	began       bool                  // an item was told
 	tail        []string
 }
 
@@ -56,6 +58,7 @@ func (r *report) output(line string) {
 	defer r.mu.Unlock()
 	if item, ok := parseItem(line, r.engine.DryRun); ok {
 		r.log(line)
+		r.began = true
 		r.count(item)
 		if r.engine.Items != nil {
 			r.engine.Items(item)
@@ -175,6 +178,34 @@ func (r *report) log(line string) {
 	}
 }
 
+// again decides whether another attempt at p, which ended with err, can do more than this one, and leaves
+// out of p what stood in its way. A live source can be unlucky more often than a broken one is mended.
+func (r *report) again(p *pass, err error, attempt int) bool {
+	const races, attempts = 30, 3
+	var stuck *stall
+	var exit *ExitError
+	switch {
+	case attempt >= races:
+		return false
+	case r.device, errors.As(err, &stuck) && stuck.fifo: // rsync will see what it is now
+		return true
+	case r.stray:
+		return r.leaveOut(p)
+	case attempt >= attempts:
+		return false
+	case stuck != nil && stuck.path != "":
+		path, ok := r.names.rel(true, []string{stuck.path})
+		if ok {
+			r.unread = append(r.unread, path)
+			r.failure(path, stuck.Error())
+		}
+		return ok && r.leaveOut(p)
+	case errors.As(err, &exit):
+		return exit.aborted()
+	}
+	return err == nil && r.noDeletions && r.leaveOut(p)
+}
+
 // leaveOut takes the names that the sender could not read out of p, so that another attempt can
 // delete elsewhere, and reports whether there were any.
 func (r *report) leaveOut(p *pass) bool {
@@ -237,7 +268,7 @@ func (r *report) verdict(err error) error {
 	if !ok {
 		return err
 	}
-	failed := &ExitError{Code: exit.ExitCode(), Command: r.command, Stderr: strings.Join(r.tail, "\n")}
+	failed := &ExitError{Code: exit.ExitCode(), Command: r.command, Stderr: strings.Join(r.tail, "\n"), began: r.began}
 	if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
 		failed.Signal = s.Signal()
 	}
