@@ -122,22 +122,25 @@ func (r *run) makeTarget(ctx context.Context) (identity, error) {
 
 // guardDeletions counts what the run would delete before it deletes the first.
 func (r *run) guardDeletions(ctx context.Context, p *plan) error {
-	limit := r.Profile.MaxDelete
+	limit, lifted := r.Profile.MaxDelete, false
 	if r.MaxDelete != nil {
-		limit = *r.MaxDelete
-		if limit == (profile.Limit{}) {
-			return nil
-		}
+		limit, lifted = *r.MaxDelete, *r.MaxDelete == profile.Limit{}
 	}
 	empty, err := r.tree.empty()
 	if err != nil {
 		return err
 	}
-	if empty && r.memory.Entries > 0 {
+	if empty && r.memory.Entries > 0 && !lifted {
 		return &RefusedError{
 			Reason: fmt.Sprintf("%s is empty and held %d entries at the last run (is it mounted?)", r.Profile.Source, r.memory.Entries),
 			Lift:   liftMaxDelete,
 		}
+	}
+	if r.keepsExisting() {
+		return r.noteExisting(ctx)
+	}
+	if lifted || limit == (profile.Limit{}) && !r.firstRun() {
+		return nil
 	}
 	deletions, err := r.countDeletions(ctx, p)
 	if err != nil {
@@ -161,21 +164,30 @@ func (r *run) keepsExisting() bool { return r.Existing == KeepExisting && r.firs
 
 // noteExisting remembers the top-most names that the target holds and the source does not, so that
 // later runs keep them too.
-func (r *run) noteExisting(ctx context.Context, dry rsync.Engine) error {
+func (r *run) noteExisting(ctx context.Context) error {
 	existing := set{}
-	dry.Items = func(item rsync.Item) {
-		if item.Action == rsync.Delete {
-			existing.add(item.Path)
-		}
+	if _, err := r.dryEngine(existing.add).Extraneous(ctx); err != nil {
+		return fmt.Errorf("looking for what the target holds already: %w", err)
 	}
-	_, err := dry.Extraneous(ctx)
 	r.memory.Existing = nil
 	for _, path := range existing.sorted() {
 		if !existing.has(parent(path)) {
 			r.memory.Existing = append(r.memory.Existing, []byte(path))
 		}
 	}
-	return err
+	return nil
+}
+
+// dryEngine is the run's engine without effect; visit is called for every name that it would delete.
+func (r *run) dryEngine(visit func(path string)) *rsync.Engine {
+	dry := *r.engine
+	dry.DryRun, dry.Progress = true, nil
+	dry.Items = func(item rsync.Item) {
+		if item.Action == rsync.Delete {
+			visit(item.Path)
+		}
+	}
+	return &dry
 }
 
 // protectExisting gives the rsync arguments that keep what was there before the first run.
@@ -207,22 +219,14 @@ func (r *run) countDeletions(ctx context.Context, p *plan) (int, error) {
 			n++
 		}
 	}
-	dry := *r.engine
-	dry.DryRun, dry.Progress = true, nil
-	dry.Items = func(item rsync.Item) {
-		if item.Action == rsync.Delete {
-			count(item.Path)
-		}
-	}
+	dry := r.dryEngine(count)
 	if r.record.Mode == modeFull {
-		if r.keepsExisting() {
-			return 0, r.noteExisting(ctx, dry)
-		}
 		_, err := dry.Extraneous(ctx)
 		return n, err
 	}
 	for _, pass := range []func() error{
-		func() error { return r.countGone(ctx, &dry, p.gone, count) },
+		func() error { return r.countGone(ctx, dry, p.gone, count) },
+		func() error { return r.countReplaced(ctx, dry, p.single(), count) },
 		func() error { _, err := dry.Subtrees(ctx, p.subtrees); return err },
 		func() error { _, err := dry.Directories(ctx, p.directories, true); return err },
 		func() error { _, err := dry.Directories(ctx, p.listings, false); return err },
@@ -241,6 +245,30 @@ func (r *run) countGone(ctx context.Context, dry *rsync.Engine, gone []string, c
 	}
 	for _, path := range gone {
 		if err := eachBelow(ctx, r.Profile.Target.Path, path, count); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// countReplaced counts what is below directories of the target that have to make way for something else.
+func (r *run) countReplaced(ctx context.Context, dry *rsync.Engine, paths []string, count func(path string)) error {
+	if !r.Profile.Target.Local() {
+		_, err := dry.Paths(ctx, paths, false)
+		return err
+	}
+	for _, path := range paths {
+		var st unix.Stat_t
+		err := unix.Lstat(filepath.Join(r.Profile.Target.Path, path), &st)
+		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || r.isDirectory(path) {
+			continue
+		}
+		err = eachBelow(ctx, r.Profile.Target.Path, path, func(found string) {
+			if found != path {
+				count(found)
+			}
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -44,6 +44,11 @@ func (p *plan) listed() int {
 	return n
 }
 
+// single gives the names that are copied without anything below them.
+func (p *plan) single() []string {
+	return slices.Concat(append(slices.Clone(p.links), p.content, p.attributes)...)
+}
+
 // planner makes a plan. Paths are sets until the end, since several changes can lead to one entry.
 type planner struct {
 	tree *tree

@@ -89,7 +89,7 @@ func (s *site) clean() {
 
 // profile writes a profile with the site's source.
 func (s *site) profile(name, target string, more ...string) {
-	text := fmt.Sprintf("source = %q\ntarget = %q\nstall = \"10s\"\nmax_delete = \"none\"\n[priority]\nnice = 0\nio = \"none\"\n%s\n",
+	text := fmt.Sprintf("source = %q\ntarget = %q\nstall = \"10s\"\nmax_delete = \"1000000\"\n[priority]\nnice = 0\nio = \"none\"\n%s\n",
 		s.dir+"/src", target, strings.Join(more, "\n"))
 	s.must(os.WriteFile(filepath.Join(s.dir, "etc", name+".toml"), []byte(text), 0o644))
 }

@@ -292,10 +292,19 @@ func TestFileBecomesFifo(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err != nil || len(res.Failed) > 0 || !isFifo(filepath.Join(e.Target, "z")) {
+	if err != nil || len(res.Failed) > 0 || !isFifo(t, filepath.Join(e.Target, "z")) {
 		t.Errorf("%+v, %v", res, err)
 	}
 	noTemporaryFiles(t, e)
+}
+
+func isFifo(t *testing.T, path string) bool {
+	t.Helper()
+	info, err := os.Lstat(path)
+	if err != nil {
+		t.Error(err)
+	}
+	return err == nil && info.Mode().Type() == os.ModeNamedPipe
 }
 
 // Somebody's lease lets nobody else open a file for 45 seconds (fcntl(2), F_SETLEASE). It alone fails.
@@ -311,6 +320,9 @@ func TestStall(t *testing.T) {
 	defer f.Close()
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
 		t.Fatal(err)
+	}
+	if res, err := e.Paths(t.Context(), []string{"d/held"}, true); err != nil || !slices.Equal(failedPaths(res), []string{"d/held"}) {
+		t.Errorf("alone: %+v, %v", res, err)
 	}
 	for name, pass := range map[string]func() (Result, error){
 		"list":    func() (Result, error) { return e.Paths(t.Context(), []string{"a", "d/held", "z"}, true) },

@@ -1,7 +1,6 @@
 package rsync
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -61,7 +60,7 @@ func (g processGroup) stalled(limit time.Duration, stop <-chan struct{}) *stall 
 	tick := time.NewTicker(min(max(limit/20, 20*time.Millisecond), 5*time.Second))
 	defer tick.Stop()
 	mark, since := g.processes(), time.Now()
-	waited := "" // what for; a process that waits is not in a system call at every moment
+	seen := &stall{} // since then: a process that waits is not in a system call at every moment
 	for {
 		select {
 		case <-stop:
@@ -70,15 +69,14 @@ func (g processGroup) stalled(limit time.Duration, stop <-chan struct{}) *stall 
 		}
 		now := g.processes()
 		if moved(mark, now, time.Since(since)) {
-			mark, since, waited = now, time.Now(), ""
+			mark, since, seen = now, time.Now(), &stall{}
 			continue
 		}
 		for pid := range now {
-			waited = cmp.Or(waitsFor(pid), waited)
+			seen.lookAt(pid)
 		}
-		s := &stall{after: time.Since(since).Round(time.Second), path: waited, fifo: isFifo(waited)}
-		if s.fifo || time.Since(since) >= limit {
-			return s
+		if seen.after = time.Since(since); seen.fifo || seen.after >= limit {
+			return seen
 		}
 	}
 }

@@ -19,8 +19,8 @@ import (
 
 // Probe finds out what e.Target keeps and what the two rsyncs can do, by behaviour: it sends a small
 // tree into a directory of its own below the target, gets it back, compares, and removes it again.
-// Of e it uses what concerns the target and the processes. The time of the target directory changes. A target that is not there, or that cannot be
-// written to, is an error; one that keeps less is not.
+// Of e it uses what concerns the target and the processes. The time of the target directory changes. A
+// target that is not there, or that cannot be written to, is an error; one that keeps less is not.
 func (e *Engine) Probe(ctx context.Context) (Capabilities, error) {
 	p, err := newProbe(e)
 	if err != nil {
@@ -54,12 +54,15 @@ type probe struct {
 
 const probeXattr = "user.rsince"
 
+// probePrefix begins the name of a probe's directory on the target.
+const probePrefix = ".rsince-probe-"
+
 func newProbe(e *Engine) (*probe, error) {
 	dir, err := probeDir()
 	if err != nil {
 		return nil, err
 	}
-	p := &probe{engine: *e, target: e.Target, dir: dir, name: ".rsince-probe-" + rand.Text()[:12]}
+	p := &probe{engine: *e, target: e.Target, dir: dir, name: probePrefix + rand.Text()[:12]}
 	p.engine.Source = filepath.Join(dir, "sent")
 	p.engine.Target = withSlash(e.Target) + p.name
 	p.engine.Filters, p.engine.Items, p.engine.Progress = nil, nil, nil
@@ -242,10 +245,11 @@ func granularity(got time.Time) time.Duration {
 }
 
 // clean removes the probe's directory from the target and touches nothing else there.
+// clean removes the probe's directory on the target, and what a killed run has left of its own.
 func (p *probe) clean(ctx context.Context) error {
 	e := p.engine
 	e.Source, e.Target = filepath.Join(p.dir, "empty"), p.target
-	e.Filters = []string{"--filter=+ /" + p.name, "--filter=+ /" + p.name + "/**", "--filter=- *"}
+	e.Filters = []string{"--filter=+ /" + probePrefix + "*", "--filter=+ /" + probePrefix + "*/**", "--filter=- *"}
 	_, err := e.run(ctx, pass{args: []string{"-r", "--delete"}, bare: true, finds: true})
 	if err != nil {
 		return fmt.Errorf("removing %s from it: %w", p.name, err)

@@ -44,6 +44,7 @@ func probed(t *testing.T, e *Engine, dir string) Capabilities {
 func TestProbe(t *testing.T) {
 	needRoot(t)
 	e := newEngine(t)
+	write(t, e.Target, probePrefix+"KILLED/file=1") // as a killed one leaves it
 	got := probed(t, e, e.Target)
 	if !reflect.DeepEqual(got, everything) {
 		t.Errorf("%+v", got)

@@ -20,21 +20,34 @@ var ErrStalled = errors.New("rsync made no progress")
 type stall struct {
 	after time.Duration // without progress
 	path  string        // that one of its processes was waiting for, absolute; empty if it is not known
-	// fifo: the path is one, and was none when rsync listed it. It waits there for ever.
+	// fifo: the path has led to one, and not when rsync listed it. It waits there for ever.
 	fifo bool
 }
 
 func (s *stall) Error() string {
 	switch {
 	case s.fifo:
-		return fmt.Sprintf("%v: %s has become a fifo", ErrStalled, s.path)
+		return fmt.Sprintf("%v: %s became a fifo", ErrStalled, s.path)
 	case s.path != "":
-		return fmt.Sprintf("%v for %v and was ended; it was waiting for %s", ErrStalled, s.after, s.path)
+		return fmt.Sprintf("%v for %v and was ended; it was waiting for %s", ErrStalled, s.after.Round(time.Second), s.path)
 	}
-	return fmt.Sprintf("%v for %v and was ended", ErrStalled, s.after)
+	return fmt.Sprintf("%v for %v and was ended", ErrStalled, s.after.Round(time.Second))
 }
 
 func (s *stall) Unwrap() error { return ErrStalled }
+
+// lookAt sees what a process of the stalled rsync is in the middle of.
+func (s *stall) lookAt(pid int) {
+	path := waitsFor(pid)
+	if path == "" {
+		return
+	}
+	var st unix.Stat_t
+	isFifo := unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO
+	// The name may be another file's by now; so that is where the kernel waits for a fifo's other end.
+	where, _ := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
+	s.path, s.fifo = path, isFifo || string(where) == "wait_for_partner"
+}
 
 // waitsFor returns the absolute path of the file that a process is in the middle of opening or reading;
 // empty if it does neither, or if that cannot be seen.
@@ -101,9 +114,4 @@ func stringIn(proc string, address uint64) string {
 		return ""
 	}
 	return string(s)
-}
-
-func isFifo(path string) bool {
-	var st unix.Stat_t
-	return path != "" && unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO
 }
