@@ -117,6 +117,7 @@ func (p *probe) plant() error {
 	err := errors.Join(
 		os.Link(file, p.sent("link")),
 		os.Symlink("file", p.sent("symlink")),
+		os.Symlink(probeElsewhere, p.sent("elsewhere")),
 		unix.Mkfifo(p.sent("fifo"), 0o600),
 	)
 	if os.Geteuid() == 0 {
@@ -128,6 +129,10 @@ func (p *probe) plant() error {
 	_ = unix.Lsetxattr(file, aclXattr, probeACL(), 0)
 	return errors.Join(err, os.Chtimes(file, probeTime, probeTime))
 }
+
+// probeElsewhere is where a symlink leads that leaves the target. A daemon without chroot changes it
+// (rsyncd.conf(5), munge symlinks).
+const probeElsewhere = "/rsince/elsewhere"
 
 // probeUID is an owner that no file gets by itself.
 const probeUID = 54321
@@ -207,6 +212,7 @@ func (p *probe) compare() error {
 	f.Hardlinks = sameFile(p.back("file"), p.back("link"))
 	link, _ := os.Readlink(p.back("symlink"))
 	f.Symlinks = link == "file"
+	elsewhere, _ := os.Readlink(p.back("elsewhere"))
 	fifo, err := lstat(p.back("fifo"))
 	f.Specials = err == nil && fifo.Mode&unix.S_IFMT == unix.S_IFIFO
 
@@ -220,6 +226,8 @@ func (p *probe) compare() error {
 		{f.Permissions, "permissions are not kept"},
 		{f.Hardlinks, "files with several names become separate files"},
 		{f.Symlinks, "symbolic links are left out"},
+		{!f.Symlinks || elsewhere == probeElsewhere,
+			"symbolic links that lead out of the target are changed by the daemon there; \"use chroot = yes\" or \"munge symlinks = yes\" in its rsyncd.conf keeps them"},
 		{f.Specials, "devices, sockets and fifos are left out"},
 		{f.TimeGranularity <= time.Nanosecond, fmt.Sprintf("times are kept to %v: a rewrite of the same size within that can be missed by a full pass", f.TimeGranularity)},
 		{f.DeleteMissingArgs, "this rsync or the one there cannot delete missing arguments: deletions go by listings"},
@@ -244,7 +252,6 @@ func granularity(got time.Time) time.Duration {
 	return 2 * time.Second
 }
 
-// clean removes the probe's directory from the target and touches nothing else there.
 // clean removes the probe's directory on the target, and what a killed run has left of its own.
 func (p *probe) clean(ctx context.Context) error {
 	e := p.engine

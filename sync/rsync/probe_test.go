@@ -78,8 +78,14 @@ func TestProbeRemote(t *testing.T) {
 	t.Run("daemon", func(t *testing.T) {
 		e := newEngine(t)
 		dir := e.Target
+		for _, keeps := range []string{"use chroot = yes", "munge symlinks = yes"} {
+			e.Target = rsynctest.StartDaemon(t, dir, keeps)
+			if got := probed(t, e, dir); !reflect.DeepEqual(got, everything) {
+				t.Errorf("%s: %+v", keeps, got)
+			}
+		}
 		e.Target = rsynctest.StartDaemon(t, dir)
-		if got := probed(t, e, dir); !reflect.DeepEqual(got, everything) {
+		if got := probed(t, e, dir); len(got.GivenUp) != 1 || !strings.Contains(got.GivenUp[0], "lead out of the target") {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -92,7 +98,7 @@ func TestProbeRemote(t *testing.T) {
 		want := everything
 		want.ACLs, want.DeleteMissingArgs, want.Fsync, want.Owners = false, false, false, false
 		want.GivenUp = got.GivenUp
-		if !reflect.DeepEqual(got, want) || len(got.GivenUp) != 4 {
+		if !reflect.DeepEqual(got, want) || len(got.GivenUp) != 5 {
 			t.Errorf("%+v", got)
 		}
 		e.Capabilities = got
