@@ -27,6 +27,7 @@ type Status struct {
 	Backend       string    `json:"backend"`
 	BackendReason string    `json:"backend_reason,omitempty"` // why none of the better ones
 	Since         time.Time `json:"since"`                    // start of unbroken watching
+	Failed        string    `json:"failed,omitempty"`         // why it is not watched; the rest is empty then
 }
 
 // same reports whether both are to be watched in the same way.

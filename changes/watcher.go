@@ -19,10 +19,9 @@ type Watcher struct {
 	// read; profile is empty for what concerns none. nil: nothing.
 	Report func(profile, message string)
 
-	told map[string]string // by profile: why it could not be watched when last tried
-
 	mu      sync.Mutex
 	watched map[string]*watched
+	told    map[string]string // by profile: why it could not be watched when last tried
 }
 
 const (
@@ -103,6 +102,8 @@ func (w *Watcher) tell(failed map[string]error) {
 			w.say(profile, "not watched: "+told[profile])
 		}
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.told = told
 }
 
@@ -165,6 +166,13 @@ func (w *Watcher) statuses() map[string]Status {
 	all := map[string]Status{}
 	for _, p := range w.all() {
 		all[p.profile.Name] = p.Status()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for profile, why := range w.told {
+		if _, watched := all[profile]; !watched {
+			all[profile] = Status{Failed: why}
+		}
 	}
 	return all
 }

@@ -44,6 +44,17 @@ type memory struct {
 // memoryVersion is that of a memory in which a field has the meaning it has here.
 const memoryVersion = 1
 
+// A MemoryError says that what the run before left cannot be read.
+type MemoryError struct {
+	File string
+	Err  error
+}
+
+func (e *MemoryError) Error() string {
+	return fmt.Sprintf("reading %s, which the run before left: %v", e.File, e.Err)
+}
+func (e *MemoryError) Unwrap() error { return e.Err }
+
 // recall reads the memory in dir; where there is none, it is that of a profile that was never run.
 // A damaged one is an error: it holds by what source and target are known.
 func recall(dir string) (*memory, error) {
@@ -54,11 +65,12 @@ func recall(dir string) (*memory, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(data, m); err != nil {
-		return nil, fmt.Errorf("reading %s, which the run before left for this one: %w", m.file, err)
+	err = json.Unmarshal(data, m)
+	if err == nil && m.Version != memoryVersion {
+		err = fmt.Errorf("it is of version %d, written by another release of rsince; this one knows version %d", m.Version, memoryVersion)
 	}
-	if m.Version != memoryVersion {
-		return nil, fmt.Errorf("%s is of version %d, written by another release of rsince; this one knows version %d", m.file, m.Version, memoryVersion)
+	if err != nil {
+		return nil, &MemoryError{m.file, err}
 	}
 	return m, nil
 }

@@ -34,6 +34,7 @@ func hint(err error) string {
 	var refused *rsincesync.RefusedError
 	var locked *rsincesync.LockedError
 	var skipped *rsincesync.SkippedError
+	var memory *rsincesync.MemoryError
 	switch {
 	case errors.As(err, &refused):
 		return "if that is what you want: rsince sync " + refused.Lift + " " + profile
@@ -41,6 +42,8 @@ func hint(err error) string {
 		return "rsince sync --wait 10m waits for it; rsince runs --state running shows it"
 	case errors.As(err, &skipped):
 		return "mount or make it, then run again; rsince check " + profile + " tells whether it is there. Nothing was changed, all changes are still pending"
+	case errors.As(err, &memory):
+		return "move " + memory.File + " away: the next run is then as a first one, which compares everything and deletes nothing that it finds without being asked"
 	case errors.Is(err, rsync.ErrStalled):
 		return "the changes are still pending; `stall` in the profile says how long an rsync may be without progress"
 	case errors.Is(err, exec.ErrNotFound):

@@ -74,7 +74,9 @@ func (w *world) status(ctx context.Context, names []string) error {
 
 func (w *world) statusOf(ctx context.Context, p *profile.Profile, list *logs.List, watched map[string]changes.Status) (*statusLine, error) {
 	line := &statusLine{Profile: p.Name, Backend: "none", TargetKnown: !p.Target.Daemon}
-	if s, ok := watched[p.Name]; ok {
+	if s, ok := watched[p.Name]; ok && s.Failed != "" {
+		line.Gap = "the watcher cannot watch it: " + s.Failed
+	} else if ok {
 		line.Watching, line.Backend, line.BackendReason, line.Since = true, s.Backend, s.BackendReason, &s.Since
 		if err := changes.Settle(ctx, w.dirs.socket, p.Name); err != nil && !errors.Is(err, changes.ErrNoWatcher) {
 			line.Gap = err.Error()
