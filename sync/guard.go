@@ -34,7 +34,7 @@ const (
 
 // meetSource makes sure that the source is there and is the one it was.
 func (r *run) meetSource() error {
-	id, err := identify(r.source.Path)
+	id, err := r.held.hold(r.source.Path)
 	if err != nil {
 		return &SkippedError{fmt.Errorf("the source is not there: %w", err)}
 	}
@@ -92,13 +92,27 @@ func (r *run) meetModule(ctx context.Context) error {
 	return nil
 }
 
+// stillMet makes sure that what was copied to is what was met.
+func (r *run) stillMet(ctx context.Context) error {
+	if t := r.Profile.Target; !t.Local() && !t.Daemon {
+		id, err := r.identifyTarget(ctx)
+		if err != nil {
+			return err
+		}
+		if !r.memory.Target.same(id) {
+			return fmt.Errorf("%s was unmounted or replaced during the run: it is %s, it was %s", t, id, r.memory.Target)
+		}
+	}
+	return r.held.stillThere()
+}
+
 // identifyTarget asks what the target is. The zero identity is that of an rsync daemon's module,
 // which cannot be asked.
 func (r *run) identifyTarget(ctx context.Context) (identity, error) {
 	t := r.Profile.Target
 	switch {
 	case t.Local():
-		return identify(t.Path)
+		return r.held.hold(t.Path)
 	case t.Daemon:
 		return identity{}, nil
 	}
@@ -136,10 +150,10 @@ func (r *run) guardDeletions(ctx context.Context, p *plan) error {
 			Lift:   liftMaxDelete,
 		}
 	}
-	if r.keepsExisting() {
+	switch unlimited := limit == (profile.Limit{}); {
+	case r.keepsExisting():
 		return r.noteExisting(ctx)
-	}
-	if lifted || limit == (profile.Limit{}) && !r.firstRun() {
+	case unlimited && !r.firstRun():
 		return nil
 	}
 	deletions, err := r.countDeletions(ctx, p)
@@ -163,9 +177,12 @@ func (r *run) firstRun() bool { return r.memory.LastFull.IsZero() }
 func (r *run) keepsExisting() bool { return r.Existing == KeepExisting && r.firstRun() }
 
 // noteExisting remembers the top-most names that the target holds and the source does not, so that
-// later runs keep them too.
+// this run and later ones keep them. One that did not come to its end has noted some already.
 func (r *run) noteExisting(ctx context.Context) error {
 	existing := set{}
+	for _, path := range r.memory.Existing {
+		existing.add(string(path))
+	}
 	if _, err := r.dryEngine(existing.add).Extraneous(ctx); err != nil {
 		return fmt.Errorf("looking for what the target holds already: %w", err)
 	}
@@ -175,6 +192,7 @@ func (r *run) noteExisting(ctx context.Context) error {
 			r.memory.Existing = append(r.memory.Existing, []byte(path))
 		}
 	}
+	r.engine.Filters = append(r.protectExisting(), r.tree.filters()...)
 	return nil
 }
 
@@ -213,16 +231,16 @@ func (r *run) guardFirst(deletions int) error {
 // countDeletions counts the names that would be deleted from the target and that the source does not
 // have under another name now. It asks the engine, except where the target can be looked at.
 func (r *run) countDeletions(ctx context.Context, p *plan) (int, error) {
-	n := 0
+	deletions := set{} // two passes can have the same
 	count := func(path string) {
 		if !r.movedAway(path) {
-			n++
+			deletions.add(strings.TrimSuffix(path, "/"))
 		}
 	}
 	dry := r.dryEngine(count)
 	if r.record.Mode == modeFull {
 		_, err := dry.Extraneous(ctx)
-		return n, err
+		return len(deletions), err
 	}
 	for _, pass := range []func() error{
 		func() error { return r.countGone(ctx, dry, p.gone, count) },
@@ -235,7 +253,7 @@ func (r *run) countDeletions(ctx context.Context, p *plan) (int, error) {
 			return 0, err
 		}
 	}
-	return n, nil
+	return len(deletions), nil
 }
 
 func (r *run) countGone(ctx context.Context, dry *rsync.Engine, gone []string, count func(path string)) error {
@@ -293,8 +311,7 @@ func eachBelow(ctx context.Context, root, path string, visit func(path string)) 
 func (r *run) movedAway(path string) bool {
 	for from := path; from != "."; from = parent(from) {
 		if to, ok := r.renamedTo(from); ok {
-			_, err := r.tree.stat(to + strings.TrimPrefix(path, from))
-			return err == nil
+			return r.tree.holds(to + strings.TrimPrefix(path, from))
 		}
 	}
 	return false

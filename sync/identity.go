@@ -37,21 +37,17 @@ func (id identity) String() string {
 	return fmt.Sprintf("inode %d, made %s, on file system %s", id.Inode, id.Born.Format(time.RFC3339), id.FileSystem)
 }
 
-// identify returns the identity of a directory on this machine.
-func identify(dir string) (identity, error) {
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return identity{}, err
-	}
-	defer f.Close()
+// identify returns the identity of an open directory on this machine.
+func identify(f *os.File) (identity, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
-		return identity{}, &os.PathError{Op: "statx", Path: dir, Err: err}
+		return identity{}, &os.PathError{Op: "statx", Path: f.Name(), Err: err}
 	}
 	id := identity{Inode: st.Ino}
 	if st.Mask&unix.STATX_BTIME != 0 {
 		id.Born = time.Unix(st.Btime.Sec, int64(st.Btime.Nsec)).UTC()
 	}
+	var err error
 	id.FileSystem, err = fileSystemOf(f, st)
 	return id, err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	gosync "sync"
 
 	"golang.org/x/sys/unix"
@@ -30,17 +31,23 @@ type fileID struct{ dev, inode uint64 }
 type linked struct {
 	names set
 	links uint64 // as fstat tells; the file has names elsewhere if there are fewer in names
+	told  []changes.Change
 }
+
+func (f *linked) incomplete() bool { return uint64(len(f.names)) < f.links }
 
 // manyNames reports whether a file that is no directory has other names.
 func manyNames(st *unix.Stat_t) bool { return st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR }
 
 func newLinkFinder(t *tree) *linkFinder { return &linkFinder{tree: t, files: map[fileID]*linked{}} }
 
-func (l *linkFinder) addName(path string, st *unix.Stat_t) {
+// addName adds a name, found or told by changes.
+func (l *linkFinder) addName(path string, st *unix.Stat_t, told ...changes.Change) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.file(st).names.add(path)
+	f := l.file(st)
+	f.names.add(path)
+	f.told = append(f.told, told...)
 }
 
 func (l *linkFinder) file(st *unix.Stat_t) *linked {
@@ -54,16 +61,16 @@ func (l *linkFinder) file(st *unix.Stat_t) *linked {
 
 // addHandle adds a file whose names are not known; one that has no name any more is passed over. On
 // which of the source's file systems it is, a handle does not tell.
-func (l *linkFinder) addHandle(h changes.Handle) error {
+func (l *linkFinder) addHandle(c changes.Change) error {
 	for _, mount := range append([]string{"."}, l.tree.mounts...) {
-		if err := l.addHandleOn(l.tree.root+"/"+mount, h); err != nil {
+		if err := l.addHandleOn(l.tree.root+"/"+mount, c); err != nil {
 			return fmt.Errorf("opening a changed file by its handle: %w", err)
 		}
 	}
 	return nil
 }
 
-func (l *linkFinder) addHandleOn(mount string, h changes.Handle) error {
+func (l *linkFinder) addHandleOn(mount string, c changes.Change) error {
 	dir, err := os.Open(mount)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // unmounted meanwhile
@@ -71,7 +78,7 @@ func (l *linkFinder) addHandleOn(mount string, h changes.Handle) error {
 		return err
 	}
 	defer dir.Close()
-	fd, err := h.Open(int(dir.Fd()))
+	fd, err := c.Handle.Open(int(dir.Fd()))
 	if slices.Contains([]error{unix.ESTALE, unix.EINVAL, unix.EOPNOTSUPP}, err) { // not of this file system
 		return nil
 	} else if err != nil {
@@ -82,7 +89,8 @@ func (l *linkFinder) addHandleOn(mount string, h changes.Handle) error {
 	if err := unix.Fstat(fd, &st); err != nil || st.Nlink == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return err
 	}
-	l.file(&st)
+	f := l.file(&st)
+	f.told = append(f.told, c)
 	return nil
 }
 
@@ -125,11 +133,31 @@ func (l *linkFinder) groups(ctx context.Context) ([][]string, error) {
 
 func (l *linkFinder) incomplete() bool {
 	for _, f := range l.files {
-		if uint64(len(f.names)) < f.links {
+		if f.incomplete() {
 			return true
 		}
 	}
 	return false
+}
+
+// unfound gives the changes of files some of whose names may be where the tree could not be read.
+func (l *linkFinder) unfound() []changes.Change {
+	if len(l.unread) == 0 {
+		return nil
+	}
+	reason, _, _ := strings.Cut(l.unread[0].Error(), "\n")
+	var unfound []changes.Change
+	for _, f := range l.files {
+		if !f.incomplete() {
+			continue
+		}
+		for _, c := range f.told {
+			c.Attempts++
+			c.Error = "looking for its other names: " + reason
+			unfound = append(unfound, c)
+		}
+	}
+	return unfound
 }
 
 func (l *linkFinder) findAll(ctx context.Context) error {

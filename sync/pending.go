@@ -58,14 +58,28 @@ func (p *plan) inSubtrees(path string) bool {
 	}
 }
 
-// failures gives the paths that failed, each once.
+// lists reports whether a pass was to make the names in a directory what they are in the source.
+func (p *plan) lists(dir string) bool {
+	_, inDoubt := slices.BinarySearch(p.directories, dir)
+	_, listed := slices.BinarySearch(p.listings, dir)
+	return inDoubt || listed
+}
+
+// failures gives the paths that failed, each once, with the reason that says most.
 func (r *run) failures() []rsync.Failure {
-	seen := set{}
-	return slices.DeleteFunc(slices.Clone(r.result.Failed), func(f rsync.Failure) bool {
-		known := seen.has(f.Path)
-		seen.add(f.Path)
-		return known
-	})
+	var failed []rsync.Failure
+	at := map[string]int{}
+	for _, f := range r.result.Failed {
+		i, known := at[f.Path]
+		switch {
+		case !known:
+			at[f.Path] = len(failed)
+			failed = append(failed, f)
+		case failed[i].OfAttributes():
+			failed[i] = f
+		}
+	}
+	return failed
 }
 
 func (r *run) failed(p *plan, f rsync.Failure) changes.Change {
@@ -73,8 +87,13 @@ func (r *run) failed(p *plan, f rsync.Failure) changes.Change {
 	if !known {
 		c = changes.Change{Path: f.Path, Kind: changes.Content, Since: time.Now()}
 	}
-	if r.isDirectory(f.Path) && !f.OfAttributes() && r.entered(p, f.Path) {
-		c.Kind = changes.Subtree
+	if r.isDirectory(f.Path) && !f.OfAttributes() {
+		switch {
+		case r.entered(p, f.Path):
+			c.Kind = changes.Subtree
+		case p.lists(f.Path):
+			c.Kind = max(c.Kind, changes.Directory)
+		}
 	}
 	c.Attempts++
 	c.Error = f.Reason

@@ -113,7 +113,11 @@ func (p *planner) add(c changes.Change) {
 	case err != nil: // rsync will say of this path what is wrong with it
 		p.content.add(c.Path)
 	case p.tree.leavesOut(c.Path, st.Mode&unix.S_IFMT == unix.S_IFDIR):
-		p.attributes.add(parent(c.Path))
+		if c.Kind == changes.Attributes { // it is what it was
+			p.attributes.add(parent(c.Path))
+		} else {
+			p.addLeft(c.Path)
+		}
 	default:
 		p.addPresent(c, &st)
 	}
@@ -121,7 +125,7 @@ func (p *planner) add(c changes.Change) {
 
 // addHandle looks for a file of which only the handle is known. What cannot be looked for has failed.
 func (p *planner) addHandle(c changes.Change) {
-	if err := p.links.addHandle(c.Handle); err != nil {
+	if err := p.links.addHandle(c); err != nil {
 		c.Attempts++
 		c.Error = err.Error()
 		p.carried = append(p.carried, c)
@@ -147,7 +151,7 @@ func (p *planner) addPresent(c changes.Change, st *unix.Stat_t) {
 	}
 	switch {
 	case manyNames(st):
-		p.links.addName(c.Path, st)
+		p.links.addName(c.Path, st, c)
 	case dir && (c.Kind == changes.Subtree || c.Kind == changes.Gone): // gone, and then another one came
 		p.subtrees.add(c.Path)
 	case dir && c.Kind == changes.Directory:
@@ -172,19 +176,24 @@ func (p *planner) unripe(st *unix.Stat_t) bool {
 	return false
 }
 
-// addGone notes a name that is not there. Whether it was a directory is not known; where a pattern
-// makes a difference between the two, the directory it was in is listed, and rsync looks what the
-// target has.
+// addGone notes a name that is not there.
 func (p *planner) addGone(path string) {
 	p.tidy(path)
-	asFile, asDir := p.tree.leavesOut(path, false), p.tree.leavesOut(path, true)
-	switch {
-	case asFile != asDir:
-		p.listings.add(parent(path))
-	case asFile:
-		p.attributes.add(parent(path))
-	default:
+	if p.tree.leavesOut(path, false) || p.tree.leavesOut(path, true) {
+		p.addLeft(path)
+	} else {
 		p.gone.add(path)
+	}
+}
+
+// addLeft notes a name that is left out or gone: the time of the directory it is in changes with it.
+// Whether it was a directory before is not known; where a pattern makes a difference between the two, that
+// directory is listed, and rsync looks what the target has.
+func (p *planner) addLeft(path string) {
+	if p.tree.leavesOut(path, false) != p.tree.leavesOut(path, true) {
+		p.listings.add(parent(path))
+	} else {
+		p.attributes.add(parent(path))
 	}
 }
 
@@ -211,7 +220,7 @@ func (p *planner) finish(ctx context.Context) (*plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking for all names of changed files: %w", err)
 	}
-	plan := &plan{changes: p.changes, carried: p.carried, unread: p.links.unread}
+	plan := &plan{changes: p.changes, carried: append(p.carried, p.links.unfound()...), unread: p.links.unread}
 	for _, names := range groups {
 		for _, name := range names {
 			p.tidy(name)

@@ -60,7 +60,8 @@ func TestPlan(t *testing.T) {
 		{"below what is a symlink now", "content dangling/x, gone dangling/none", "content dangling"},
 		{"below what has several names now", "gone one/a", one},
 
-		{"excluded", "content g.tmp, subtree cache, content d/y.tmp, gone e/gone.tmp, attributes only", "attributes . d e"},
+		{"excluded", "content g.tmp, subtree cache, content d/y.tmp, gone e/gone.tmp", "attributes . d e|listings ."},
+		{"excluded, its attributes", "attributes cache, attributes only", "attributes ."},
 		{"below excluded", "content cache/c, gone cache/none, content only/o, content d/only/a/b", "attributes . d"},
 		{"gone, excluded if it was a directory", "gone d/only, subtree e/only", "listings d e"},
 		{"gone, below a directory that is gone", "gone no/only, content no2/only/x", "gone no no2"},

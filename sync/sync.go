@@ -88,6 +88,7 @@ type run struct {
 	source   changes.Source
 	tree     *tree
 	memory   *memory
+	held     held
 	engine   *rsync.Engine
 	result   rsync.Result
 	forecast *forecast // of a dry run
@@ -140,7 +141,7 @@ func (r *run) run(ctx context.Context) error {
 		return err
 	}
 	err = r.locked(ctx, lock)
-	return errors.Join(err, lock.release())
+	return errors.Join(err, r.held.release(), lock.release())
 }
 
 func (r *run) lock(ctx context.Context) (*targetLock, error) {
@@ -178,16 +179,9 @@ func (r *run) locked(ctx context.Context, lock *targetLock) (err error) {
 }
 
 // meet makes sure that source and target are what they were, and learns about both.
-func (r *run) meet(ctx context.Context) (err error) {
+func (r *run) meet(ctx context.Context) error {
 	if err := r.meetSource(); err != nil {
 		return err
-	}
-	if r.tree, err = newTree(r.source, r.Profile.Filter); err != nil {
-		return err
-	}
-	r.engine.Filters = r.tree.filters()
-	if r.Existing == KeepExisting {
-		r.engine.Filters = append(r.protectExisting(), r.engine.Filters...)
 	}
 	return r.meetTarget(ctx)
 }
@@ -211,8 +205,24 @@ func (r *run) cut(ctx context.Context) (*changes.Batch, error) {
 	return batch, err
 }
 
+// look learns what is part of the source. It comes after the cut: where something was mounted before,
+// the batch has a gap, which is not to lead into it.
+func (r *run) look() (err error) {
+	if r.tree, err = newTree(r.source, r.Profile.Filter); err != nil {
+		return err
+	}
+	r.engine.Filters = r.tree.filters()
+	if r.Existing == KeepExisting {
+		r.engine.Filters = append(r.protectExisting(), r.engine.Filters...)
+	}
+	return nil
+}
+
 // carry copies what the batch and the mode ask for and acknowledges it.
 func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
+	if err := r.look(); err != nil {
+		return err
+	}
 	r.chooseMode(batch)
 	r.renames = renamesOf(batch.Changes)
 	plan, err := r.plan(ctx, batch)
@@ -242,6 +252,9 @@ func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
 		return errors.Join(err, disks.close())
 	}
 	if err := disks.sync(ctx); err != nil {
+		return err
+	}
+	if err := r.stillMet(ctx); err != nil {
 		return err
 	}
 	return r.acknowledge(batch, plan)

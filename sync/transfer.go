@@ -12,6 +12,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"rsince/sync/profile"
 	"rsince/sync/rsync"
 )
 
@@ -30,7 +31,7 @@ func (r *run) newEngine(lock *targetLock) *rsync.Engine {
 		r.forecast = &forecast{items: r.Items, told: set{}}
 		e.Items = r.forecast.take
 	}
-	if p.Target.Local() && onFUSE(resolved(p.Target.Path)) {
+	if disks, err := disksOf(p.Target); err != nil || slices.ContainsFunc(disks, onFUSE) {
 		// FUSE hands syncfs on to virtiofs only (fuse_sync_fs, Linux 5.14).
 		e.Options = append(slices.Clone(e.Options), "--fsync")
 	}
@@ -133,6 +134,9 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 			func() (rsync.Result, error) { return e.Links(ctx, p.allLinks, false) })
 	}
 	for _, pass := range passes {
+		if err := r.held.stillThere(); err != nil {
+			return err
+		}
 		res, err := pass()
 		r.result.Add(res)
 		if err != nil {
@@ -175,6 +179,26 @@ func (r *run) openDisks() (*disks, error) {
 	case !target.Local():
 		return &disks{remote: r.engine}, nil
 	}
+	dirs, err := disksOf(target)
+	if err != nil {
+		return nil, err
+	}
+	d := &disks{}
+	for _, dir := range dirs {
+		f, err := os.Open(dir)
+		if err != nil {
+			return nil, errors.Join(err, d.close())
+		}
+		d.files = append(d.files, f)
+	}
+	return d, nil
+}
+
+// disksOf gives a local target and the mount points below it.
+func disksOf(target profile.Target) ([]string, error) {
+	if !target.Local() {
+		return nil, nil
+	}
 	root := resolved(target.Path)
 	dirs := set{root: {}}
 	mounts, err := mountinfo.GetMounts(nil)
@@ -186,15 +210,7 @@ func (r *run) openDisks() (*disks, error) {
 			dirs.add(m.Mountpoint)
 		}
 	}
-	d := &disks{}
-	for dir := range dirs {
-		f, err := os.Open(dir)
-		if err != nil {
-			return nil, errors.Join(err, d.close())
-		}
-		d.files = append(d.files, f)
-	}
-	return d, nil
+	return dirs.sorted(), nil
 }
 
 // sync returns when everything written is on the disks.

@@ -113,6 +113,12 @@ func (t *tree) ancestry(dir string) ancestry {
 	return a
 }
 
+// holds reports whether a name exists and is part of the source.
+func (t *tree) holds(path string) bool {
+	st, err := t.stat(path)
+	return err == nil && t.ancestry(parent(path)).state == present && !t.leavesOut(path, st.Mode&unix.S_IFMT == unix.S_IFDIR)
+}
+
 func (t *tree) look(dir string) standing {
 	st, err := t.stat(dir)
 	switch {

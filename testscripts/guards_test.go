@@ -3,7 +3,11 @@ package testscripts
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"rsince/sync/rsync/rsynctest"
 )
@@ -17,10 +21,7 @@ func TestReplacedDirectory(t *testing.T) {
 	s.profile("local", s.dir+"/dst", watch...)
 	s.profile("ssh", ssh.Host+":"+s.dir+"/ssh", watch...)
 	s.option("ssh", fmt.Sprintf("rsync_options = [%q]", "--rsh="+ssh.Shell))
-	s.must(os.MkdirAll(s.dir+"/src/name/sub", 0o755))
-	for _, file := range []string{"keep", "name/a", "name/sub/b"} {
-		s.must(os.WriteFile(s.dir+"/src/"+file, []byte(file), 0o644))
-	}
+	s.writes("src/keep", "src/name/a", "src/name/sub/b")
 	s.startWatcher("local", "ssh")
 	s.syncs("ok", "local")
 	s.syncs("ok", "ssh")
@@ -44,4 +45,133 @@ func (s *site) syncs(state string, args ...string) result {
 		s.t.Errorf("sync %v: %+v, expected %s", args, r, state)
 	}
 	return r
+}
+
+// asRsync puts a shell script before rsync, which it is given as $rsync, for the runs of the test.
+func (s *site) asRsync(script string) {
+	s.t.Helper()
+	rsync, err := exec.LookPath("rsync")
+	s.must(err)
+	dir := s.t.TempDir()
+	s.must(os.WriteFile(dir+"/rsync", []byte("#!/bin/sh\nrsync="+rsync+"\n"+script+"\nexec $rsync \"$@\"\n"), 0o755))
+	s.t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+// mounts mounts a tmpfs on a directory of the site until the test ends.
+func (s *site) mounts(dir string) {
+	s.t.Helper()
+	s.must(unix.Mount("tmpfs", s.dir+"/"+dir, "tmpfs", 0, ""))
+	s.t.Cleanup(func() { _ = unix.Unmount(s.dir+"/"+dir, unix.MNT_DETACH) })
+}
+
+func (s *site) writes(files ...string) {
+	s.t.Helper()
+	for _, file := range files {
+		path := s.dir + "/" + file
+		s.must(os.MkdirAll(filepath.Dir(path), 0o755))
+		s.must(os.WriteFile(path, []byte(file), 0o644))
+	}
+}
+
+func (s *site) holds(want bool, files ...string) {
+	s.t.Helper()
+	for _, file := range files {
+		if _, err := os.Lstat(s.dir + "/" + file); (err == nil) != want {
+			s.t.Errorf("%s: %v, expected to be there: %t", file, err, want)
+		}
+	}
+}
+
+// A source or a target that goes away after it was met is neither taken for empty nor written into. An
+// ordinary unmount is refused meanwhile; here it is done by force.
+func TestUnmountedMeanwhile(t *testing.T) {
+	s := newSite(t, 0)
+	s.profile("p", s.dir+"/dst")
+	s.mounts("src")
+	s.mounts("dst")
+	s.writes("src/a", "src/b")
+	s.syncs("ok", "p")
+
+	s.asRsync(`case "$*" in *progress2*) umount ` + s.dir + `/src;; esac`)
+	s.syncs("ok", "--full", "p")
+	s.holds(true, "src/a", "dst/a")
+
+	s.asRsync(`case "$*" in *" -n "*) umount -l ` + s.dir + `/src;; esac`)
+	s.syncs("failed", "--full", "p")
+	s.holds(true, "dst/a", "dst/b")
+	s.syncs("refused", "p")
+
+	s.mounts("src")
+	s.writes("src/a", "src/c")
+	s.asRsync(`case "$*" in *" -n "*) umount -l ` + s.dir + `/dst;; esac`)
+	s.syncs("failed", "--accept", "p")
+	s.holds(false, "dst/a", "dst/c")
+}
+
+// What is mounted inside the source while a run begins does not become part of it.
+func TestMountedMeanwhile(t *testing.T) {
+	s := newSite(t, 0)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "fanotify"`)
+	s.writes("src/m/hidden", "src/f")
+	s.startWatcher("p")
+	s.syncs("ok", "p")
+	t.Cleanup(func() { _ = unix.Unmount(s.dir+"/src/m", unix.MNT_DETACH) })
+	s.asRsync(`case "$*" in *rsince-probe*) mountpoint -q ` + s.dir + `/src/m || { mount -t tmpfs none ` + s.dir + `/src/m; echo >` + s.dir + `/src/m/foreign; sleep 2; };; esac`)
+	s.syncs("ok", "--full", "p")
+	s.holds(true, "dst/m/hidden", "src/m/foreign")
+	s.holds(false, "dst/m/foreign")
+}
+
+// A name is no longer in the source when it is moved to where it is left out, or becomes what is left out.
+func TestMovedIntoExcluded(t *testing.T) {
+	s := newSite(t, 0)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "fanotify"`)
+	s.option("p", `exclude = ["/trash/", "build/"]`)
+	s.writes("src/photos/1", "src/photos/2", "src/photos/3", "src/keep", "src/d/build")
+	s.must(os.Mkdir(s.dir+"/src/trash", 0o755))
+	s.startWatcher("p")
+	s.syncs("ok", "p")
+	s.must(os.Rename(s.dir+"/src/photos", s.dir+"/src/trash/photos"))
+	s.syncs("refused", "--max-delete", "3", "p")
+	s.holds(true, "dst/photos/1")
+	s.syncs("ok", "--max-delete", "4", "p")
+	s.holds(false, "dst/photos")
+
+	s.must(os.Remove(s.dir + "/src/d/build"))
+	s.must(os.Mkdir(s.dir+"/src/d/build", 0o755))
+	s.syncs("ok", "p")
+	s.holds(false, "dst/d/build")
+}
+
+// What a one-shot found on its target stays there, also where it is in the way, and when the first run
+// does not come to its end.
+func TestKeepsExisting(t *testing.T) {
+	s := newSite(t, 0)
+	s.writes("src/f", "src/x", "dst/precious", "dst/x/precious")
+	oneshot := []string{s.dir + "/src", s.dir + "/dst"}
+	once := s.t.TempDir() + "/once"
+	s.asRsync(`case "$*" in *progress2*) [ -e ` + once + ` ] || { touch ` + once + `; exit 12; };; esac`)
+	s.syncs("failed", oneshot...)
+	s.syncs("partial", oneshot...)
+	s.syncs("partial", oneshot...)
+	s.syncs("partial", append(oneshot, "--full")...)
+	s.holds(true, "dst/f", "dst/precious", "dst/x/precious")
+}
+
+// A deletion that failed because the directory could not be read is made up for when it can be.
+func TestUnreadDirectory(t *testing.T) {
+	s := newSite(t, nobody)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "inotify"`)
+	s.option("p", `exclude = ["build/"]`)
+	s.writes("src/d/build", "src/d/f")
+	s.give()
+	s.startWatcher("p")
+	s.syncs("ok", "p")
+	s.must(os.Remove(s.dir + "/src/d/build"))
+	s.must(os.Chmod(s.dir+"/src/d", 0o311))
+	s.syncs("partial", "p")
+	s.holds(true, "dst/d/build")
+	s.must(os.Chmod(s.dir+"/src/d", 0o755))
+	s.syncs("ok", "p")
+	s.holds(false, "dst/d/build")
 }
