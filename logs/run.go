@@ -41,6 +41,7 @@ type Run struct {
 	Profile  string `json:"profile"`
 	State    State  `json:"state"`
 	Mode     string `json:"mode"`     // changes, gap or full; empty when it ended before that was decided
+	Reason   string `json:"reason"`   // for a full run; empty for others
 	Engine   string `json:"engine"`   // rsync or builtin
 	Backend  string `json:"backend"`  // the watcher's
 	Snapshot string `json:"snapshot"` // the source was frozen in; empty: it was not

@@ -156,16 +156,16 @@ func (r *run) guardDeletions(ctx context.Context, p *plan) error {
 	case unlimited && !r.firstRun():
 		return nil
 	}
-	deletions, err := r.countDeletions(ctx, p)
+	deletions, err := r.deletions(ctx, p)
 	if err != nil {
 		return fmt.Errorf("counting what would be deleted: %w", err)
 	}
 	if r.firstRun() {
 		return r.guardFirst(deletions)
 	}
-	if !limit.Allows(deletions, r.memory.Entries) {
+	if n := len(deletions); !limit.Allows(n, r.memory.Entries) {
 		return &RefusedError{
-			Reason: fmt.Sprintf("%d of %d entries of the target would be deleted; max_delete is %s", deletions, r.memory.Entries, limit),
+			Reason: fmt.Sprintf("%d of %d entries of the target would be deleted; max_delete is %s", n, r.memory.Entries, limit),
 			Lift:   liftMaxDelete,
 		}
 	}
@@ -192,7 +192,7 @@ func (r *run) noteExisting(ctx context.Context) error {
 			r.memory.Existing = append(r.memory.Existing, []byte(path))
 		}
 	}
-	r.engine.Filters = append(r.protectExisting(), r.tree.filters()...)
+	r.engine.Filters = append(r.protected(), r.tree.filters()...)
 	return nil
 }
 
@@ -208,29 +208,33 @@ func (r *run) dryEngine(visit func(path string)) *rsync.Engine {
 	return &dry
 }
 
-// protectExisting gives the rsync arguments that keep what was there before the first run.
-func (r *run) protectExisting() []string {
-	var args []string
-	for _, path := range r.memory.Existing {
-		args = append(args, "--filter=P "+filter.Literal(string(path)))
+// protected gives the rsync arguments that keep names on the target which the source does not have: what
+// mkfs makes, and what a one-shot found there.
+func (r *run) protected() []string {
+	args := []string{"--filter=P /lost+found"}
+	if r.Existing == KeepExisting {
+		for _, path := range r.memory.Existing {
+			args = append(args, "--filter=P "+filter.Literal(string(path)))
+		}
 	}
 	return args
 }
 
 // guardFirst protects what a target held before it was one.
-func (r *run) guardFirst(deletions int) error {
-	if deletions == 0 || r.Accept || r.Existing == DeleteExisting {
+func (r *run) guardFirst(deletions set) error {
+	if len(deletions) == 0 || r.Accept || r.Existing == DeleteExisting {
 		return nil
 	}
 	return &RefusedError{
-		Reason: fmt.Sprintf("%s was never copied to and holds %d entries that the source does not have; they would be deleted", r.Profile.Target, deletions),
-		Lift:   liftAccept,
+		Reason: fmt.Sprintf("%s was never copied to and holds %d entries that the source does not have, the first %q; they would be deleted",
+			r.Profile.Target, len(deletions), deletions.sorted()[0]),
+		Lift: liftAccept,
 	}
 }
 
-// countDeletions counts the names that would be deleted from the target and that the source does not
+// deletions gives the names that would be deleted from the target and that the source does not
 // have under another name now. It asks the engine, except where the target can be looked at.
-func (r *run) countDeletions(ctx context.Context, p *plan) (int, error) {
+func (r *run) deletions(ctx context.Context, p *plan) (set, error) {
 	deletions := set{} // two passes can have the same
 	count := func(path string) {
 		if !r.movedAway(path) {
@@ -240,7 +244,7 @@ func (r *run) countDeletions(ctx context.Context, p *plan) (int, error) {
 	dry := r.dryEngine(count)
 	if r.record.Mode == modeFull {
 		_, err := dry.Extraneous(ctx)
-		return len(deletions), err
+		return deletions, err
 	}
 	for _, pass := range []func() error{
 		func() error { return r.countGone(ctx, dry, p.gone, count) },
@@ -250,10 +254,10 @@ func (r *run) countDeletions(ctx context.Context, p *plan) (int, error) {
 		func() error { _, err := dry.Directories(ctx, p.listings, false); return err },
 	} {
 		if err := pass(); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
-	return len(deletions), nil
+	return deletions, nil
 }
 
 func (r *run) countGone(ctx context.Context, dry *rsync.Engine, gone []string, count func(path string)) error {

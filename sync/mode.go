@@ -42,8 +42,11 @@ func (r *run) chooseMode(batch *changes.Batch) {
 		}
 		r.say("%s", gap)
 	}
+	if batch.Watch.Backend == "" && r.Profile.Watch.Backend != "none" && !r.firstRun() {
+		r.warn("nobody watches it, so everything is compared; `rsince watch` or its service is to run all the time")
+	}
 	if why := r.fullBecause(batch); why != "" {
-		r.record.Mode = modeFull
+		r.record.Mode, r.record.Reason = modeFull, why
 		r.say("mode full, because %s", why)
 		return
 	}

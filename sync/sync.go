@@ -65,6 +65,14 @@ type SkippedError struct{ Err error }
 func (e *SkippedError) Error() string { return e.Err.Error() }
 func (e *SkippedError) Unwrap() error { return e.Err }
 
+// absent turns the error of a target that cannot be reached into a SkippedError.
+func absent(err error) error {
+	if errors.Is(err, rsync.ErrUnreachable) {
+		return &SkippedError{fmt.Errorf("the target is not there: %w", err)}
+	}
+	return err
+}
+
 // Journal is the directory of the profile's journal below its Dir.
 func Journal(dir string) string { return filepath.Join(dir, "journal") }
 
@@ -165,10 +173,10 @@ func (r *run) locked(ctx context.Context, lock *targetLock) (err error) {
 		return err
 	}
 	if err := r.makeRemote(ctx); err != nil {
-		return err
+		return absent(err)
 	}
 	if err := r.probe(ctx); err != nil {
-		return err
+		return absent(err)
 	}
 	batch, err := r.cut(ctx)
 	if err != nil {
@@ -211,10 +219,7 @@ func (r *run) look() (err error) {
 	if r.tree, err = newTree(r.source, r.Profile.Filter); err != nil {
 		return err
 	}
-	r.engine.Filters = r.tree.filters()
-	if r.Existing == KeepExisting {
-		r.engine.Filters = append(r.protectExisting(), r.engine.Filters...)
-	}
+	r.engine.Filters = append(r.protected(), r.tree.filters()...)
 	return nil
 }
 
@@ -303,6 +308,8 @@ func (r *run) conclude(ctx context.Context, err error) {
 	rec.Bytes, rec.Errors = r.result.Bytes, len(failed)+len(r.unfound)
 	rec.State = stateOf(ctx, err)
 	switch {
+	case rec.State == logs.Interrupted:
+		rec.Message = "interrupted by a signal; all changes are still pending"
 	case err != nil:
 		rec.Message = err.Error()
 	case len(failed) > 0:
