@@ -79,7 +79,7 @@ func TestEndRefusesStatesThatAreNone(t *testing.T) {
 func TestRunJSON(t *testing.T) {
 	want := []string{
 		"backend", "bytes", "created", "deleted", "ended", "engine", "errors", "id", "listed", "message", "mode",
-		"moved", "pending_after", "profile", "snapshot", "started", "state", "updated",
+		"moved", "pending_after", "profile", "reason", "snapshot", "started", "state", "updated",
 	}
 	for _, test := range []struct {
 		run  Run
