@@ -112,27 +112,50 @@ func (r *run) askTarget(ctx context.Context) error {
 	return nil
 }
 
+// A pass is one of the engine's.
+type pass func() (rsync.Result, error)
+
 // transfer runs the passes. Updates come before deletions, so that what was renamed is there under
-// its new name before the old one goes.
+// its new name before the old one goes; but where the target is full, deletions make room.
 func (r *run) transfer(ctx context.Context, p *plan) error {
 	if err := r.begin(); err != nil {
 		return err
 	}
 	e := r.engine
-	passes := []func() (rsync.Result, error){
+	single := []pass{
 		func() (rsync.Result, error) { return e.Paths(ctx, p.content, true) },
 		func() (rsync.Result, error) { return e.Paths(ctx, p.attributes, false) },
+	}
+	listing := []pass{
 		func() (rsync.Result, error) { return e.Subtrees(ctx, p.subtrees) },
 		func() (rsync.Result, error) { return e.Directories(ctx, p.directories, true) },
 		func() (rsync.Result, error) { return e.Directories(ctx, p.listings, false) },
-		func() (rsync.Result, error) { return e.Links(ctx, p.links, true) },
-		func() (rsync.Result, error) { return e.Deletions(ctx, p.gone) },
 	}
-	if r.record.Mode == modeFull {
-		passes = append(passes,
+	links := func() (rsync.Result, error) { return e.Links(ctx, p.links, true) }
+	deletions := func() (rsync.Result, error) { return e.Deletions(ctx, p.gone) }
+	err := r.inTurn(slices.Concat(single, listing, []pass{links, deletions}))
+	if errors.Is(err, rsync.ErrTargetFull) {
+		r.say("the target is full: deletions first")
+		r.result.Failed = nil // all of it is done again
+		err = r.inTurn(slices.Concat([]pass{deletions}, listing, single, []pass{links}))
+	}
+	if err == nil && r.record.Mode == modeFull {
+		err = r.inTurn([]pass{
 			func() (rsync.Result, error) { return e.Full(ctx, !r.keepsExisting()) },
-			func() (rsync.Result, error) { return e.Links(ctx, p.allLinks, false) })
+			func() (rsync.Result, error) { return e.Links(ctx, p.allLinks, false) },
+		})
 	}
+	if r.forecast != nil {
+		r.forecast.count(&r.result)
+	}
+	for _, dir := range r.result.Kept {
+		r.say("%q is gone from the source and stays on the target because of excluded names in it", dir)
+	}
+	return err
+}
+
+// inTurn runs passes until one fails as a whole.
+func (r *run) inTurn(passes []pass) error {
 	for _, pass := range passes {
 		if err := r.held.stillThere(); err != nil {
 			return err
@@ -142,12 +165,6 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		if err != nil {
 			return err
 		}
-	}
-	if r.forecast != nil {
-		r.forecast.count(&r.result)
-	}
-	for _, dir := range r.result.Kept {
-		r.say("%q is gone from the source and stays on the target because of excluded names in it", dir)
 	}
 	return nil
 }
