@@ -16,8 +16,8 @@ type pass struct {
 	suffix string
 	// finds: it finds names in the source by itself, so OneFileSystem applies.
 	finds bool
-	// whole: the list is not to be divided between rsyncs.
-	whole bool
+	// groups are the names in list by file: those of one are not to be divided between rsyncs.
+	groups [][]string
 	// full: the whole source, with progress.
 	full bool
 	// bare: attributes are not looked at.
@@ -28,6 +28,45 @@ type pass struct {
 	// weaker than them.
 	without []string
 	only    []string
+}
+
+// roots returns the names that a pass was given, "." for everything.
+func (p *pass) roots() []string {
+	if p.list == nil {
+		return []string{"."}
+	}
+	return p.list
+}
+
+// leave takes names out of what the pass was given.
+func (p *pass) leave(names []string) {
+	lost := map[string]bool{}
+	for _, name := range names {
+		lost[name] = true
+	}
+	p.list = except(p.list, lost)
+	groups := p.groups
+	p.groups = nil
+	for _, names := range groups {
+		p.groups = append(p.groups, except(names, lost))
+	}
+}
+
+// leaveWhole takes the lost names out, and the groups that are whole.
+func (p *pass) leaveWhole(lost map[string]bool) {
+	groups := p.groups
+	p.list, p.groups = []string{}, nil
+	for _, names := range groups {
+		if rest := except(names, lost); len(rest) < len(names) {
+			p.list, p.groups = append(p.list, rest...), append(p.groups, rest)
+		}
+	}
+	slices.Sort(p.list)
+}
+
+// except returns names but for the lost ones; nil stays nil.
+func except(names []string, lost map[string]bool) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return lost[name] })
 }
 
 // arguments returns everything after the program's name.

@@ -36,7 +36,7 @@ func TestParseMessage(t *testing.T) {
 		`rsync: [receiver] mkstemp "/t/.x.AbCdEf" failed: Permission denied (13)`:                      {kind: failedMessage, names: []string{"/t/.x.AbCdEf"}, errno: syscall.EACCES},
 		`rsync: [receiver] mkstemp "/t/.x.AbCdEf" (in mod) failed: Permission denied (13)`:             {kind: failedMessage, names: []string{"/t/.x.AbCdEf"}, errno: syscall.EACCES},
 		`rsync: [generator] recv_generator: mkdir "/t/d" failed: Not a directory (20)`:                 {kind: failedMessage, names: []string{"/t/d"}, errno: syscall.ENOTDIR},
-		`rsync: [receiver] rename "/t/.x.AbCdEf" -> "x": Is a directory (21)`:                          {kind: failedMessage, names: []string{"x", "/t/.x.AbCdEf", `/t/.x.AbCdEf" -> "x`}, errno: syscall.EISDIR},
+		`rsync: [receiver] rename "/t/.x.AbCdEf" -> "x": Is a directory (21)`:                          {kind: failedMessage, names: []string{"x", `/t/.x.AbCdEf" -> "x`}, errno: syscall.EISDIR},
 		`rsync: [generator] symlink "/t/l" -> "to" failed: Operation not permitted (1)`:                {kind: failedMessage, names: []string{"/t/l", `/t/l" -> "to`}, errno: syscall.EPERM},
 		`rsync: [generator] link "/t/l" => old failed: Operation not permitted (1)`:                    {kind: failedMessage, names: []string{"/t/l"}, errno: syscall.EPERM},
 		`rsync: [receiver] rsync_xal_set: lsetxattr("/t/.x.AbCdEf","user.x") failed: Operation not supported (95)`: {
@@ -46,8 +46,8 @@ func TestParseMessage(t *testing.T) {
 		`rsync: [sender] readdir("/s/d"): Input/output error (5)`:                                           {kind: unreadMessage, names: []string{"/s/d"}, errno: syscall.EIO},
 		`could not make way for new regular file: a: b`:                                                     {kind: failedMessage, names: []string{"a: b"}},
 		`cannot delete non-empty directory: d`:                                                              {kind: keptMessage, names: []string{"d"}},
-		`file has vanished: "/s/x"`:                                                                         {kind: vanishedMessage, names: []string{"/s/x", `"/s/x"`}},
-		`skipping non-regular file "x"`:                                                                     {kind: typeMessage, names: []string{"x", `"x"`}},
+		`file has vanished: "/s/x"`:                                                                         {kind: vanishedMessage, names: []string{"/s/x"}},
+		`skipping non-regular file "x"`:                                                                     {kind: typeMessage, names: []string{"x"}},
 		`ERROR: x failed verification -- update discarded.`:                                                 {kind: failedMessage, names: []string{"x"}},
 		`WARNING: x failed verification -- update discarded (will try again).`:                              {kind: noticeMessage, names: []string{"x"}},
 		`IO error encountered -- skipping file deletion`:                                                    {kind: noDeletions, names: []string{""}},
@@ -56,7 +56,7 @@ func TestParseMessage(t *testing.T) {
 		`rsync: connection unexpectedly closed (8 bytes received so far) [sender]`:                          {},
 		`Welcome to backup.example.org (1)`:                                                                 {},
 	} {
-		got := parseMessage(line)
+		got := parseMessage(line, "mod")
 		if got.kind != want.kind || got.errno != want.errno || !slices.Equal(got.names, want.names) {
 			t.Errorf("%s:\n got %+v\nwant %+v", line, got, want)
 		}
@@ -183,20 +183,22 @@ func TestMoved(t *testing.T) {
 
 func TestTargets(t *testing.T) {
 	for target, want := range map[string]struct {
-		remote, shell    bool
-		host, path, name string
+		remote, shell            bool
+		host, path, name, module string
 	}{
 		"/a:b/c":               {name: "/a:b/c"},
-		"host:/p":              {true, true, "host", "/p", "/p"},
-		"me@host:rel/x":        {true, true, "me@host", "rel/x", ""},
-		"host:":                {true, true, "host", "", ""},
-		"me@[fe80::1%eth0]:/p": {true, true, "me@[fe80::1%eth0]", "/p", "/p"},
-		"host::module/p":       {true, false, "host", ":module/p", ""},
-		"rsync://host:873/m":   {true, false, "rsync", "//host:873/m", ""},
+		"host:/p":              {true, true, "host", "/p", "/p", ""},
+		"me@host:rel/x":        {true, true, "me@host", "rel/x", "", ""},
+		"host:":                {true, true, "host", "", "", ""},
+		"me@[fe80::1%eth0]:/p": {true, true, "me@[fe80::1%eth0]", "/p", "/p", ""},
+		"host::module/p/":      {true, false, "host", ":module/p/", "/p", "module"},
+		"rsync://host:873/m":   {true, false, "rsync", "//host:873/m", "/", "m"},
+		"rsync://h/m/p/./../q": {true, false, "rsync", "//h/m/p/./../q", "/q", "m"},
 	} {
 		host, path, _ := splitHost(target)
-		if remote(target) != want.remote || overShell(target) != want.shell || host != want.host || path != want.path || namesOnTarget(target) != want.name {
-			t.Errorf("%s: remote %v, shell %v, host %q, path %q, names %q", target, remote(target), overShell(target), host, path, namesOnTarget(target))
+		name, module := namesOnTarget(target)
+		if remote(target) != want.remote || overShell(target) != want.shell || host != want.host || path != want.path || name != want.name || module != want.module {
+			t.Errorf("%s: remote %v, shell %v, host %q, path %q, names %q, module %q", target, remote(target), overShell(target), host, path, name, module)
 		}
 	}
 }

@@ -55,13 +55,7 @@ func listingOnly(names []string) (dirs, filters []string) {
 
 // disown makes names whose directory failed or vanished failed ones, and returns how many names failed.
 func (r *Result) disown(names []string) int {
-	missing := map[string]bool{}
-	for _, f := range r.Failed {
-		missing[f.Path] = true
-	}
-	for _, gone := range r.Vanished {
-		missing[gone] = true
-	}
+	missing := r.missing(true)
 	failed := 0
 	for _, name := range names {
 		switch {

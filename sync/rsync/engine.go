@@ -97,19 +97,18 @@ func (e *Engine) Subtrees(ctx context.Context, paths []string) (Result, error) {
 // Paths. Each group holds all names of one file. A group is never divided between two rsyncs, and one
 // rsync gets at most linksPerRun names, because rsync -H can hang on a tree that changes meanwhile. A
 // run that hangs or aborts makes its names failed paths, and the next ones are tried.
+//
+// When the name under which rsync copies a file fails or vanishes, it passes over the others without a word. So a group
+// with such a name is tried again without it, until the others have arrived, linked with each other, or too
+// many have failed: then all have.
 func (e *Engine) Links(ctx context.Context, groups [][]string, unknownContent bool) (Result, error) {
 	var total Result
 	args := append([]string{"--no-r", "--dirs"}, ignoring(unknownContent)...)
 	if e.Capabilities.Hardlinks {
 		args = append(args, "-H")
 	}
-	for _, names := range gather(groups, linksPerRun) {
-		res, err := e.runList(ctx, pass{args: args, whole: true}, names)
-		var broken *ExitError
-		if errors.Is(err, ErrStalled) || errors.As(err, &broken) && broken.aborted() {
-			res.fail(names, err.Error())
-			err = nil
-		}
+	for _, some := range gather(groups, linksPerRun) {
+		res, err := e.runList(ctx, pass{args: args, groups: some}, slices.Concat(some...))
 		total.Add(res)
 		if err != nil {
 			return total, err
@@ -157,18 +156,19 @@ func (e *Engine) Extraneous(ctx context.Context) (Result, error) {
 // it costs little per name, few enough that one hang holds up little.
 const linksPerRun = 500
 
-// gather puts whole groups together until there are at least limit names.
-func gather(groups [][]string, limit int) [][]string {
-	var runs [][]string
-	var names []string
+// gather puts whole groups together that have at most limit names, or are one.
+func gather(groups [][]string, limit int) [][][]string {
+	var runs [][][]string
+	var run [][]string
+	names := 0
 	for _, group := range groups {
-		if len(names) > 0 && len(names)+len(group) > limit {
-			runs, names = append(runs, names), nil
+		if names > 0 && names+len(group) > limit {
+			runs, run, names = append(runs, run), nil, 0
 		}
-		names = append(names, group...)
+		run, names = append(run, group), names+len(group)
 	}
-	if len(names) > 0 {
-		runs = append(runs, names)
+	if names > 0 {
+		runs = append(runs, run)
 	}
 	return runs
 }
@@ -179,22 +179,19 @@ func (e *Engine) runList(ctx context.Context, p pass, paths []string) (Result, e
 	if len(paths) == 0 {
 		return Result{}, nil
 	}
+	p.list = slices.Clone(paths)
+	slices.Sort(p.list)
+	p.list = slices.Compact(p.list)
+	tooLong := slices.DeleteFunc(slices.Clone(p.list), func(path string) bool { return len(path) <= longestPath })
 	var total Result
-	for _, path := range paths {
-		if len(path) > longestPath {
-			total.Failed = append(total.Failed, Failure{Path: path, Reason: "the path is too long for rsync"})
-			continue
-		}
-		p.list = append(p.list, path)
-	}
+	total.fail(tooLong, "the path is too long for rsync")
+	p.leave(tooLong)
 	if len(p.list) == 0 {
 		return total, nil
 	}
-	slices.Sort(p.list)
-	p.list = slices.Compact(p.list)
 	res, err := e.run(ctx, p)
 	var broken *ExitError
-	if errors.As(err, &broken) && broken.aborted() && !p.whole {
+	if errors.As(err, &broken) && broken.aborted() {
 		res.Done = 0
 		total.Add(res)
 		res, err = e.isolate(ctx, p, broken)
@@ -220,9 +217,9 @@ func (e *Engine) isolate(ctx context.Context, p pass, broken *ExitError) (Result
 			part := p
 			part.list = half
 			rep, err := e.attempt(ctx, part)
-			total.merge(rep.Result)
+			total.Add(rep.Result)
 			if err == nil {
-				total.Done += rep.done(part, rep.Result)
+				total.Done += rep.arrived(half)
 				continue
 			}
 			if aborted++; !errors.As(err, &broken) || !broken.aborted() || aborted == limit {

@@ -55,6 +55,18 @@ type ExitError struct {
 // aborted reports whether both sides were at work when it broke off, for which one path can be the reason.
 func (e *ExitError) aborted() bool { return e.began && e.class() == ErrProtocol }
 
+// brokeOff reports whether err is that of an rsync that hung or aborted, for which one path can be the reason, and
+// nothing else: no process of it is left.
+func brokeOff(err error) bool {
+	switch err := err.(type) {
+	case *stall:
+		return true
+	case *ExitError:
+		return err.aborted()
+	}
+	return false
+}
+
 func (e *ExitError) Error() string {
 	program := cmp.Or(e.program, "rsync")
 	what := fmt.Sprintf("%s ended with code %d", program, e.Code)

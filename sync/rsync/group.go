@@ -16,34 +16,37 @@ import (
 // as long as one of them lives.
 type processGroup int
 
-// interrupt ends the group, SIGTERM first, and waits for its first process.
-func (g processGroup) interrupt(exited <-chan error) {
+// interrupt ends the group, SIGTERM first, waits for its first process, and reports whether it took SIGKILL.
+func (g processGroup) interrupt(exited <-chan error) (killed bool) {
 	g.signal(unix.SIGTERM)
 	g.signal(unix.SIGCONT)
 	select {
 	case <-exited:
+		return false
 	case <-time.After(grace):
 		g.signal(unix.SIGKILL)
 		<-exited
+		return true
 	}
 }
 
-// end waits until no process of the group is left, and sees to it: a receiver that outlived its
-// sender would put old data back after a newer run.
-func (g processGroup) end() error {
+// end waits until no process of the group is left, sees to it, and reports whether it took SIGKILL: a receiver that
+// outlived its sender would put old data back after a newer run.
+func (g processGroup) end() (killed bool, err error) {
 	start := time.Now()
 	signals := []unix.Signal{unix.SIGTERM, unix.SIGKILL}
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		if len(g.processes()) == 0 {
-			return nil
+			return killed, nil
 		}
 		waited := time.Since(start)
 		if len(signals) > 0 && waited > time.Duration(3-len(signals))*grace/2 {
 			g.signal(signals[0])
 			signals = signals[1:]
+			killed = len(signals) == 0
 		}
 		if waited > 4*grace {
-			return fmt.Errorf("processes of rsync %d cannot be ended", int(g))
+			return killed, fmt.Errorf("processes of rsync %d cannot be ended", int(g))
 		}
 		time.Sleep(pause)
 	}

@@ -2,15 +2,6 @@ package rsync
 
 import "strings"
 
-// split divides a relative path into its directory, "" at the top, and its last name.
-func split(path string) (dir, name string) {
-	i := strings.LastIndexByte(path, '/')
-	if i < 0 {
-		return "", path
-	}
-	return path[:i], path[i+1:]
-}
-
 // fileList is what --files-from with --from0 reads. Without the "./", names that begin with # or ;
 // would be taken for comments and dropped.
 func fileList(paths []string, suffix string) string {

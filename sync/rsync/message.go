@@ -27,22 +27,26 @@ const (
 // A message is a line in which rsync says what went wrong.
 type message struct {
 	kind messageKind
-	// names are what may be the path it speaks of, the likeliest first; a name with a quotation
-	// mark in it can be read in more than one way. Absolute, or relative to the source or target.
+	// names are what may be the path it speaks of, the likeliest first; of two paths with quotation marks in
+	// them it is not clear where the first one ends. Absolute, or relative to the source or target.
 	names []string
 	errno syscall.Errno
 	text  string
 }
 
 // parseMessage understands the forms of rsync 3.1 to 3.5: rsyserr's
-// `rsync: [role] what failed "path": strerror (errno)` and the ones that say it in other ways.
-func parseMessage(line string) message {
+// `rsync: [role] what failed "path": strerror (errno)` and the ones that say it in other ways. The
+// daemon whose module it is, if there is one, says `"path" (in module)`.
+func parseMessage(line, module string) message {
 	text := unescape(line)
 	m := message{text: strings.TrimPrefix(text, "rsync: ")}
 	role, rest := "", text // sender, generator, receiver, …
 	if after, ok := strings.CutPrefix(text, "rsync: ["); ok {
 		role, rest, _ = strings.Cut(after, "] ")
 		m.text = rest
+	}
+	if module != "" {
+		rest = strings.ReplaceAll(rest, `" (in `+module+`)`, `"`)
 	}
 	if m.special(rest) {
 		return m
@@ -52,7 +56,7 @@ func parseMessage(line string) message {
 		return m
 	}
 	m.errno = errno
-	m.names = names(said)
+	m.names = readings(said)
 	if len(m.names) == 0 {
 		return m
 	}
@@ -66,31 +70,46 @@ func parseMessage(line string) message {
 	return m
 }
 
+// ofSource reports whether a name in the message, if it is absolute, is below the source, and is that of no temporary file.
+func (m message) ofSource() bool {
+	switch m.kind {
+	case unreadMessage, vanishedMessage, keptMessage, typeMessage, strayMessage:
+		return true
+	}
+	return false
+}
+
+// ofWriting reports whether the message is of what was being written, of which a name on the target that the source
+// does not have is that of a temporary file.
+func (m message) ofWriting() bool {
+	return Failure{Reason: m.text}.OfAttributes() ||
+		hasPrefix(m.text, "mkstemp ", "open ", "close failed ", "stat ", "rename ", "copy ", "symlink ", "link ", "mknod ")
+}
+
 // specialForms are messages without an errno, and ones with an errno by which nothing is lost. The
-// path, if there is one, is between before and after. A before that ends in "…: " stands for any
-// words up to the next colon.
+// path, if there is one, is between before and after, see between.
 var specialForms = [...]struct {
 	before, after string
 	kind          messageKind
 }{
-	{"file has vanished: ", "", vanishedMessage},
-	{"directory has vanished: ", "", vanishedMessage},
+	{`file has vanished: "`, `"`, vanishedMessage},
+	{`directory has vanished: "`, `"`, vanishedMessage},
 	{"cannot delete non-empty directory: ", "", keptMessage},
 	{"could not make way for …: ", "", failedMessage},
 	{"filename overflows max-path len by …: ", "", unreadMessage},
 	{"skipping overly long name: ", "", unreadMessage},
-	{"skipping symlink with 0-length value: ", "", unreadMessage},
-	{"skipping socket (creation unsupported here): ", "", failedMessage},
+	{`skipping symlink with 0-length value: "`, `"`, unreadMessage},
+	{`skipping socket (creation unsupported here): "`, `"`, failedMessage},
 	{"path too long: ", "", unreadMessage},
 	{"temporary filename too long: ", "", failedMessage},
-	{"uid 4294967295 (-1) is impossible to set on ", "", failedMessage},
-	{"gid 4294967295 (-1) is impossible to set on ", "", failedMessage},
-	{"recv_files: ", " is a directory", failedMessage},
-	{"ERROR: daemon refused to receive file ", "", failedMessage},
-	{"ERROR: daemon refused to receive directory ", "", failedMessage},
+	{`uid 4294967295 (-1) is impossible to set on "`, `"`, failedMessage},
+	{`gid 4294967295 (-1) is impossible to set on "`, `"`, failedMessage},
+	{`recv_files: "`, `" is a directory`, failedMessage},
+	{`ERROR: daemon refused to receive file "`, `"`, failedMessage},
+	{`ERROR: daemon refused to receive directory "`, `"`, failedMessage},
 	{"ERROR: ", " failed verification -- update discarded.", failedMessage},
 	{"WARNING: ", " failed verification -- update discarded (will try again).", noticeMessage},
-	{"skipping non-regular file ", "", typeMessage},
+	{`skipping non-regular file "`, `"`, typeMessage},
 	{"do_fallocate ", "", noticeMessage},
 	{"failed to open ", "", noticeMessage}, // the generator goes on without the old copy
 	{"skipped diminished file: ", "", noticeMessage},
@@ -105,20 +124,26 @@ var specialForms = [...]struct {
 // special reports whether said is one of specialForms and takes it over.
 func (m *message) special(said string) bool {
 	for _, form := range specialForms {
-		before, words := strings.CutSuffix(form.before, "…: ")
-		name, ok := strings.CutPrefix(said, before)
-		if ok && words {
-			_, name, ok = strings.Cut(name, ": ")
+		if name, ok := between(said, form.before, form.after); ok {
+			m.kind, m.names = form.kind, []string{name}
+			return true
 		}
-		if !ok || !strings.HasSuffix(name, form.after) {
-			continue
-		}
-		name = strings.TrimSuffix(name, form.after)
-		m.kind = form.kind
-		m.names = append(names(name), name)
-		return true
 	}
 	return false
+}
+
+// between returns what said has between before and after. A "…" in before stands for any words, up
+// to the first place where what comes after it is found.
+func between(said, before, after string) (string, bool) {
+	before, mark, words := strings.Cut(before, "…")
+	rest, ok := strings.CutPrefix(said, before)
+	if ok && words {
+		_, rest, ok = strings.Cut(rest, mark)
+	}
+	if !ok {
+		return "", false
+	}
+	return strings.CutSuffix(rest, after)
 }
 
 // cutErrno splits "…: Permission denied (13)" before the description.
@@ -135,64 +160,61 @@ func cutErrno(s string) (before string, errno syscall.Errno, ok bool) {
 	return s[:colon], syscall.Errno(n), true
 }
 
-// names returns what may be the path in a message: what is in quotation marks, or in parentheses.
-func names(said string) []string {
-	said = cutModule(said)
-	if i := strings.IndexByte(said, '"'); i >= 0 {
-		return quoted(said, i)
-	}
-	open, end := strings.IndexByte(said, '('), strings.LastIndexByte(said, ')')
-	if open < 0 || end < open {
-		return nil
-	}
-	name := said[open+1 : end] // delete_file: rmdir(d) failed; set_acl: sys_acl_set_file(d, ACL_TYPE_ACCESS)
-	if i := strings.LastIndex(name, ", ACL_TYPE_"); i >= 0 {
-		name = name[:i]
-	}
-	return []string{name}
+// bareForms are what rsyserr is given with a name that is not in quotation marks, see between.
+var bareForms = [...]struct{ before, after string }{
+	{"delete_file: …(", ") failed"},
+	{"get_acl: …(", ")"},
+	{"set_acl: refusing path-based ACL on ", " (no held fd)"},
+	{"set_acl: …(", ")"},
 }
 
-// quoted returns the readings of the quoted path that begins at said[start]. Of two paths the first
-// is the one on the target: a temporary file in `rename "…" -> "…"`, so there the second comes first.
-func quoted(said string, start int) []string {
-	last := strings.LastIndexByte(said, '"')
-	if last <= start {
-		return nil
-	}
-	body := said[start+1 : last]
-	if !strings.Contains(said[:start], "xattr(") && !hasPrefix(said, "rename ", "copy ", "symlink ", "link ") {
-		return []string{body}
-	}
-	var found []string
-	for _, between := range [...]string{`" -> "`, `","`, `" => `} {
-		for at := strings.Index(body, between); at >= 0; {
-			first, second := body[:at], body[at+len(between):]
-			if hasPrefix(said, "rename ", "copy ") {
-				found = append(found, strings.Trim(second, `"`))
+// readings returns what may be the path in what rsyserr was given. Of two paths the first is the one on the
+// target, but a temporary file in `rename "…" -> "…"`.
+func readings(said string) []string {
+	for _, form := range bareForms {
+		if name, ok := between(said, form.before, form.after); ok {
+			if i := strings.LastIndex(name, ", ACL_TYPE_"); i >= 0 {
+				name = name[:i]
 			}
-			found = append(found, first)
-			next := strings.Index(second, between)
-			if next < 0 {
-				break
-			}
-			at += len(between) + next
+			return []string{name}
 		}
 	}
-	// `link "a" => b failed`: the mark that ends a is the last one.
+	start, end := strings.IndexByte(said, '"'), strings.LastIndexByte(said, '"')
+	if start == end {
+		return nil
+	}
+	body := said[start+1 : end]
+	var found []string
+	switch {
+	case hasPrefix(said, "rename ", "copy "):
+		for _, name := range halves(body, `" -> "`) {
+			if marked, ok := between(name[1], `"`, `"`); ok { // `rename "a" -> ""b"" failed`
+				found = append(found, marked)
+			}
+			found = append(found, name[1])
+		}
+	case hasPrefix(said, "symlink ", "link "), strings.Contains(said[:start], "xattr("):
+		// `link "a" => b failed`: the mark that ends a is the last one, if there is none in b.
+		for _, between := range [...]string{`" -> "`, `" => `, `","`} {
+			for _, name := range halves(body, between) {
+				found = append(found, name[0])
+			}
+		}
+	}
 	return append(found, body)
 }
 
-// cutModule removes ` (in module)`, which a daemon adds to a path.
-func cutModule(said string) string {
-	i := strings.LastIndex(said, `" (in `)
-	if i < 0 {
-		return said
+// halves divides s at each place where there is sep.
+func halves(s, sep string) [][2]string {
+	var found [][2]string
+	for at := 0; ; at++ {
+		next := strings.Index(s[at:], sep)
+		if next < 0 {
+			return found
+		}
+		at += next
+		found = append(found, [2]string{s[:at], s[at+len(sep):]})
 	}
-	end := strings.IndexByte(said[i:], ')')
-	if end < 0 {
-		return said
-	}
-	return said[:i+1] + said[i+end+1:]
 }
 
 func hasPrefix(s string, prefixes ...string) bool {

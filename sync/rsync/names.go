@@ -1,109 +1,155 @@
 package rsync
 
 import (
+	"cmp"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// A nameMap finds the path below the source in what rsync calls it.
+// A nameMap finds the paths below the source in what rsync calls them.
 type nameMap struct {
 	source string
 	// target is the absolute path that rsync puts before names on the target; empty if not known.
 	target string
+	// given are the names that a pass was given, and the directories above them; nil: it finds more.
+	given map[string]bool
+	// temporary are names by what the names of their temporary files begin with.
+	temporary map[string][]string
+	// read are the directories of the source whose entries are in temporary.
+	read map[string]bool
 }
 
-// rel returns the path relative to the source that one of the candidates stands for. Absolute names on
-// the sender's side are below the source, on the other side below the target, and there they may
-// be those of temporary files.
-func (m nameMap) rel(sender bool, candidates []string) (string, bool) {
-	var fallback string
-	for _, name := range candidates {
-		rel, ok := m.strip(sender, name)
-		if !ok {
-			continue
-		}
-		if m.exists(rel) {
-			return rel, true
-		}
-		if real, ok := m.untemporary(rel); !sender && ok {
-			return real, true
-		}
-		if fallback == "" {
-			fallback = rel
+func newNameMap(e *Engine, p pass) *nameMap {
+	m := &nameMap{source: e.Source, temporary: map[string][]string{}, read: map[string]bool{}}
+	m.target, _ = namesOnTarget(e.Target)
+	if p.list == nil || p.finds {
+		return m
+	}
+	m.given = map[string]bool{}
+	for _, name := range p.list {
+		m.add(name)
+		for up := name; !m.given[up]; up = path.Dir(up) {
+			m.given[up] = true
 		}
 	}
-	return fallback, fallback != ""
+	return m
 }
 
-func (m nameMap) strip(sender bool, name string) (string, bool) {
-	if !strings.HasPrefix(name, "/") {
-		return path.Clean(name), name != "" && name != ".." && !strings.HasPrefix(name, "../")
+// paths returns the paths relative to the source that a message may speak of: all that its readings lead to, lest a
+// failure be charged to the wrong one. Absolute names are below the source or the target. One on the target may be that of a
+// temporary file; if it is not, and not in the source either, it is to be deleted.
+func (m *nameMap) paths(msg message) []string {
+	base, lookUp := m.target, m.onTarget
+	if msg.ofSource() {
+		base, lookUp = m.source, m.onSource
 	}
-	base := m.target
-	if sender {
-		base = m.source
-	}
-	if base != "" {
-		if rel, ok := cutDir(name, base); ok {
-			return rel, true
+	var found []string
+	likeliest := ""
+	for _, name := range msg.names {
+		switch rel, ok := strip(name, base); {
+		case ok:
+			likeliest = cmp.Or(likeliest, rel)
+			found = append(found, lookUp(rel)...)
+		case path.IsAbs(name) && !msg.ofSource():
+			found = append(found, m.search(name)...)
 		}
 	}
-	if sender {
-		return "", false
+	if likeliest != "" && (len(found) == 0 || !msg.ofWriting()) {
+		found = append(found, likeliest)
 	}
-	return m.search(name)
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
-// search finds the longest end of an absolute path on the target that exists below the source: what the
-// target's own path is called over there is not always known (host:relative, a daemon's module).
-func (m nameMap) search(name string) (string, bool) {
-	for rest := strings.TrimPrefix(name, "/"); rest != ""; {
-		if m.exists(rest) {
-			return rest, true
-		}
-		if real, ok := m.untemporary(rest); ok {
-			return real, true
-		}
-		_, after, ok := strings.Cut(rest, "/")
-		if !ok {
-			break
-		}
-		rest = after
+// search tries every end of an absolute path on the target: what the target's own path is called over there is not
+// always known (host:relative).
+func (m *nameMap) search(name string) []string {
+	var found []string
+	for rest := path.Clean(name)[1:]; rest != ""; _, rest, _ = strings.Cut(rest, "/") {
+		found = append(found, m.onTarget(rest)...)
 	}
-	return "", false
+	return found
 }
 
-// untemporary returns the name of the file that is written as rel, whose last part is
-// .name.XXXXXX. rsync cuts long names and adds no second dot before a name that begins with one.
-func (m nameMap) untemporary(rel string) (string, bool) {
-	dir, name := split(rel)
-	const suffix = len(".XXXXXX")
-	if len(name) < 1+suffix || name[0] != '.' || name[len(name)-suffix] != '.' {
-		return "", false
+// onSource returns rel, if it is there, or was when the pass was given it.
+func (m *nameMap) onSource(rel string) []string {
+	there := m.given[rel]
+	if m.given == nil {
+		_, err := os.Lstat(filepath.Join(m.source, rel))
+		there = err == nil
 	}
-	stem := name[1 : len(name)-suffix]
-	for _, name := range [...]string{stem, "." + stem} {
-		if whole := path.Join(dir, name); m.exists(whole) {
-			return whole, true
-		}
+	if !there {
+		return nil
 	}
-	entries, err := os.ReadDir(filepath.Join(m.source, dir))
-	if err != nil {
-		return "", false
+	return []string{rel}
+}
+
+// onTarget returns rel, if it is in the source, and the names that it may be the temporary file of.
+func (m *nameMap) onTarget(rel string) []string {
+	found := m.onSource(rel)
+	dot := strings.LastIndexByte(rel, '.')
+	if dot < 0 || !madeUp(rel[dot+1:]) {
+		return found
 	}
+	m.readDir(path.Dir(rel))
+	return append(found, m.temporary[rel[:dot]]...)
+}
+
+// readDir adds the entries of a directory of the source, if it is they that the pass may be about.
+func (m *nameMap) readDir(dir string) {
+	if m.given != nil || m.read[dir] {
+		return
+	}
+	m.read[dir] = true
+	entries, _ := os.ReadDir(filepath.Join(m.source, dir)) // of one that is gone, nothing fits
 	for _, entry := range entries {
-		if name := entry.Name(); len(name) > 200 && strings.HasPrefix(strings.TrimPrefix(name, "."), stem) {
-			return path.Join(dir, name), true
-		}
+		m.add(path.Join(dir, entry.Name()))
 	}
-	return "", false
 }
 
-func (m nameMap) exists(rel string) bool {
-	_, err := os.Lstat(filepath.Join(m.source, rel))
-	return err == nil
+func (m *nameMap) add(name string) {
+	start := temporary(name)
+	m.temporary[start] = append(m.temporary[start], name)
+}
+
+// temporary returns what the name of the temporary file for rel begins with; a dot and what madeUp knows follow.
+// This is get_tmpname of rsync 3.1 to 3.5: a name gets a dot, unless it begins with one, and loses one at its end; where
+// a long one is cut among bytes that are not ASCII, all of them go that are in a row.
+func temporary(rel string) string {
+	const nameMax, pathMax, suffix = 255, 4096, len(".XXXXXX")
+	dir, name := path.Split(rel)
+	name = "." + strings.TrimPrefix(name, ".")
+	if most := max(0, min(nameMax, pathMax-len(dir))-suffix-1); len(name) > most {
+		cut := name[most]
+		name = name[:most]
+		for cut >= 0x80 && name != "" && name[len(name)-1] >= 0x80 {
+			name = name[:len(name)-1]
+		}
+	}
+	return dir + strings.TrimSuffix(name, ".")
+}
+
+// madeUp reports whether the name of a temporary file ends so: six characters of mkstemp(3), or for what is no regular
+// file a number of up to six digits.
+func madeUp(end string) bool {
+	other := func(r rune) bool {
+		return (r < '0' || r > '9') && (len(end) < 6 || (r < 'a' || r > 'z') && (r < 'A' || r > 'Z'))
+	}
+	return len(end) > 0 && len(end) <= 6 && strings.IndexFunc(end, other) < 0
+}
+
+// strip returns a name relative to base, if it is not already, and whether it is below.
+func strip(name, base string) (string, bool) {
+	switch {
+	case !path.IsAbs(name):
+		return path.Clean(name), name != "" && name != ".." && !strings.HasPrefix(name, "../")
+	case base == "":
+		return "", false
+	}
+	return cutDir(name, base)
 }
 
 // cutDir returns name relative to dir, "." when it is dir itself.

@@ -19,21 +19,31 @@ const grace = 5 * time.Second
 
 // run runs p, and again where another attempt does what the first could not.
 func (e *Engine) run(ctx context.Context, p pass) (Result, error) {
+	listed, groups := p.list, p.groups
 	var total Result
 	for attempt := 1; ; attempt++ {
 		rep, err := e.attempt(ctx, p)
-		again := ctx.Err() == nil && rep.again(&p, err, attempt)
-		total.merge(rep.Result)
+		again := rep.again(&p, err, attempt) && ctx.Err() == nil
+		total.Add(rep.Result)
 		if again {
 			continue
 		}
-		if p.list != nil && len(p.list) == 0 { // each of its names is known to have failed
+		switch {
+		case p.list != nil && len(p.list) == 0: // each of its names is known to have failed, or has arrived
 			err = nil
-		}
-		if err == nil && rep.noDeletions {
+		case groups != nil && err == nil:
+			total.fail(p.list, "left out because other names of the same file failed")
+		case groups != nil && brokeOff(err):
+			total.fail(p.list, err.Error())
+			err = nil
+		case err == nil && rep.noDeletions:
 			total.fail(p.roots(), "nothing was deleted here because part of the source could not be read")
 		}
-		total.Done = rep.done(p, total)
+		total.share(groups)
+		total.Done = rep.entries
+		if listed != nil {
+			total.Done = total.arrived(listed)
+		}
 		return total, err
 	}
 }
@@ -54,39 +64,42 @@ func (e *Engine) attempt(ctx context.Context, p pass) (*report, error) {
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	rep.command = quote(cmd.Args)
 	rep.log("+ " + rep.command)
-	err := e.process(ctx, cmd)
+	killed, err := e.process(ctx, cmd)
 	stdout.close()
 	stderr.close()
+	rep.Killed = killed
 	return rep, rep.verdict(err)
 }
 
-// process runs cmd to its end and that of all processes it started. The error is cmd's
-// *exec.ExitError itself only if nothing else went wrong.
-func (e *Engine) process(ctx context.Context, cmd *exec.Cmd) error {
+// process runs cmd to its end and that of all processes it started, and reports whether that took SIGKILL. The error is
+// cmd's *exec.ExitError itself, or a *stall itself, only if nothing else went wrong.
+func (e *Engine) process(ctx context.Context, cmd *exec.Cmd) (killed bool, err error) {
 	cmd.ExtraFiles = e.Inherit
 	// In a session of its own there is no terminal to ask for a password on and be stopped for it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = grace // a connection that ssh keeps may hold the pipes open
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("starting %s: %w", cmd.Path, err)
+		return false, fmt.Errorf("starting %s: %w", cmd.Path, err)
 	}
 	group := processGroup(cmd.Process.Pid)
 	priority := e.prioritize(group)
 	if priority != nil {
 		group.signal(unix.SIGTERM)
 	}
-	err := e.watch(ctx, cmd, group)
-	if trouble := errors.Join(priority, group.end()); trouble != nil {
-		return errors.Join(trouble, err)
+	killed, err = e.watch(ctx, cmd, group)
+	killedLater, endErr := group.end()
+	killed = killed || killedLater
+	if trouble := errors.Join(priority, endErr); trouble != nil {
+		return killed, errors.Join(trouble, err)
 	}
 	if errors.Is(err, exec.ErrWaitDelay) {
-		return nil // cmd itself has succeeded
+		return killed, nil // cmd itself has succeeded
 	}
-	return err
+	return killed, err
 }
 
 // watch waits for cmd and ends its group when ctx does or nothing moves in it any more.
-func (e *Engine) watch(ctx context.Context, cmd *exec.Cmd, group processGroup) error {
+func (e *Engine) watch(ctx context.Context, cmd *exec.Cmd, group processGroup) (killed bool, err error) {
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
 	stalled := make(chan *stall, 1)
@@ -99,19 +112,16 @@ func (e *Engine) watch(ctx context.Context, cmd *exec.Cmd, group processGroup) e
 			}
 		})
 	}
-	var err error
 	select {
 	case err = <-exited:
 	case <-ctx.Done():
-		group.interrupt(exited)
-		err = ctx.Err()
+		killed, err = group.interrupt(exited), ctx.Err()
 	case s := <-stalled:
-		group.interrupt(exited)
-		err = s
+		killed, err = group.interrupt(exited), s
 	}
 	close(stop)
 	watchdog.Wait()
-	return err
+	return killed, err
 }
 
 // prioritize gives the group its niceness and I/O class. rsync's children inherit both; the ones it

@@ -107,7 +107,7 @@ func (e *Engine) ask(ctx context.Context, script string) (string, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := e.process(ctx, cmd)
+	_, err := e.process(ctx, cmd)
 	if exit, ok := err.(*exec.ExitError); ok {
 		err = &ExitError{
 			Code:    exit.ExitCode(),

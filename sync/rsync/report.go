@@ -1,10 +1,10 @@
 package rsync
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os/exec"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +18,8 @@ type report struct {
 	Result
 	engine  *Engine
 	pass    pass
-	names   nameMap
+	names   *nameMap
+	module  string // of a daemon; empty: none
 	command string
 	started time.Time
 
@@ -27,10 +28,9 @@ type report struct {
 	percent     int
 	sent        int64 // as progress2 has it
 	entries     int
-	failures    map[string]bool
 	unread      []string // paths that the sender could not read, or that were gone
 	cut         []string // directories whose contents were left out
-	lastFailed  string
+	lastFailed  []string
 	noDeletions bool
 	device      bool
 	stray       bool
@@ -41,14 +41,15 @@ type report struct {
 }
 
 func newReport(e *Engine, p pass) *report {
+	_, module := namesOnTarget(e.Target)
 	return &report{
-		engine:   e,
-		pass:     p,
-		names:    nameMap{source: e.Source, target: namesOnTarget(e.Target)},
-		started:  time.Now(),
-		percent:  -1,
-		failures: map[string]bool{},
-		errnos:   map[syscall.Errno]int{},
+		engine:  e,
+		pass:    p,
+		names:   newNameMap(e, p),
+		module:  module,
+		started: time.Now(),
+		percent: -1,
+		errnos:  map[syscall.Errno]int{},
 	}
 }
 
@@ -76,7 +77,7 @@ func (r *report) output(line string) {
 		r.entries = n
 		return
 	}
-	if m := parseMessage(line); m.kind != unknownMessage {
+	if m := parseMessage(line, r.module); m.kind != unknownMessage {
 		r.take(m)
 	}
 }
@@ -89,7 +90,7 @@ func (r *report) complaint(line string) {
 	const kept = 20
 	r.tail = append(r.tail, unescape(line))
 	r.tail = r.tail[max(0, len(r.tail)-kept):]
-	r.take(parseMessage(line))
+	r.take(parseMessage(line, r.module))
 }
 
 // take draws the consequences of a message.
@@ -98,60 +99,59 @@ func (r *report) take(m message) {
 	case failedMessage, unreadMessage:
 		r.takeFailure(m)
 	case typeMessage:
-		if path, ok := r.names.rel(true, m.names); ok && !r.engine.leavesOut() {
-			r.failure(path, m.text)
+		if !r.engine.leavesOut() {
+			r.charge(r.names.paths(m), m.text)
 		}
 	case vanishedMessage:
-		path, ok := r.names.rel(true, m.names)
-		switch {
-		case path == ".":
-			r.unclear = true
-		case ok:
+		for _, path := range r.names.paths(m) {
+			if path == "." {
+				r.unclear = true
+				continue
+			}
 			r.Vanished = append(r.Vanished, path)
 			r.unread = append(r.unread, path)
 		}
 	case keptMessage:
-		if path, ok := r.names.rel(false, m.names); ok {
-			r.Kept = append(r.Kept, path)
-		}
+		r.Kept = append(r.Kept, r.names.paths(m)...)
 	case skippedBelow:
-		r.cut = append(r.cut, r.lastFailed)
+		r.cut = append(r.cut, r.lastFailed...)
 	case noDeletions:
 		r.noDeletions = true
 	case deviceMessage:
 		r.device = true
 	case strayMessage:
-		if path, ok := r.names.rel(true, m.names); ok {
-			r.stray = true
-			r.unread = append(r.unread, path)
-			r.failure(path, m.text)
-		}
+		paths := r.names.paths(m)
+		r.stray = r.stray || len(paths) > 0
+		r.unread = append(r.unread, paths...)
+		r.charge(paths, m.text)
 	case unknownMessage:
 		r.unclear = r.unclear || strings.HasPrefix(m.text, "ERROR") || strings.Contains(m.text, "failed")
 	}
 }
 
 func (r *report) takeFailure(m message) {
-	unread := m.kind == unreadMessage
-	path, ok := r.names.rel(unread, m.names)
-	switch dir, _ := split(path); {
-	case !ok:
+	paths := r.names.paths(m)
+	switch {
+	case len(paths) == 0:
 		r.unclear = true
 		return
-	case unread && len(path) > longestPath:
-		r.unread = append(r.unread, dir) // no filter reaches the name itself
-	case unread:
-		r.unread = append(r.unread, path)
+	case m.kind == unreadMessage:
+		for _, name := range paths {
+			if len(name) > longestPath {
+				name = path.Dir(name) // no filter reaches the name itself
+			}
+			r.unread = append(r.unread, name)
+		}
 	case !strings.Contains(m.text, "xattr"): // ext4 says ENOSPC to a large attribute
 		r.errnos[m.errno]++
 	}
-	r.lastFailed = path
-	r.failure(path, m.text)
+	r.lastFailed = paths
+	r.charge(paths, m.text)
 }
 
-func (r *report) failure(path, reason string) {
-	if !r.failures[path] {
-		r.failures[path] = true
+// charge notes failures of paths; verdict leaves one for each path.
+func (r *report) charge(paths []string, reason string) {
+	for _, path := range paths {
 		r.Failed = append(r.Failed, Failure{Path: path, Reason: reason})
 	}
 }
@@ -184,23 +184,31 @@ func (r *report) again(p *pass, err error, attempt int) bool {
 	const races, attempts = 30, 3
 	var stuck *stall
 	var exit *ExitError
-	switch {
-	case attempt >= races:
+	switch err := err.(type) {
+	case nil:
+	case *stall:
+		stuck = err
+	case *ExitError:
+		exit = err
+	default: // also one of these together with a process that cannot be ended
 		return false
-	case r.device, errors.As(err, &stuck) && stuck.fifo: // rsync will see what it is now
-		return true
+	}
+	switch {
+	case r.device, stuck != nil && stuck.fifo: // rsync will see what it is now
+		return attempt < races
 	case r.stray:
-		return r.leaveOut(p)
+		return r.leaveOut(p) && attempt < races
+	case err == nil && p.groups != nil:
+		p.leaveWhole(r.missing(false))
+		return len(p.list) > 0 && attempt < races
 	case attempt >= attempts:
 		return false
 	case stuck != nil && stuck.path != "":
-		path, ok := r.names.rel(true, []string{stuck.path})
-		if ok {
-			r.unread = append(r.unread, path)
-			r.failure(path, stuck.Error())
-		}
-		return ok && r.leaveOut(p)
-	case errors.As(err, &exit):
+		paths := r.names.paths(message{kind: unreadMessage, names: []string{stuck.path}})
+		r.unread = append(r.unread, paths...)
+		r.fail(paths, stuck.Error())
+		return len(paths) > 0 && r.leaveOut(p)
+	case exit != nil:
 		return exit.aborted()
 	}
 	return err == nil && r.noDeletions && r.leaveOut(p)
@@ -213,43 +221,8 @@ func (r *report) leaveOut(p *pass) bool {
 		return false
 	}
 	p.without = append(slices.Clone(p.without), r.unread...)
-	gone := map[string]bool{}
-	for _, path := range r.unread {
-		gone[path] = true
-	}
-	if p.list != nil {
-		p.list = slices.DeleteFunc(slices.Clone(p.list), func(path string) bool { return gone[path] })
-	}
+	p.leave(r.unread)
 	return p.list == nil || len(p.list) > 0
-}
-
-// roots returns the names that a pass was given, "." for everything.
-func (p pass) roots() []string {
-	if p.list == nil {
-		return []string{"."}
-	}
-	return p.list
-}
-
-// done counts the listed names that are neither failed nor gone, or the entries of a full pass.
-func (r *report) done(p pass, total Result) int {
-	if p.list == nil {
-		return r.entries
-	}
-	missing := map[string]bool{}
-	for _, f := range total.Failed {
-		missing[f.Path] = true
-	}
-	for _, path := range total.Vanished {
-		missing[path] = true
-	}
-	n := 0
-	for _, path := range p.list {
-		if !missing[path] {
-			n++
-		}
-	}
-	return n
 }
 
 // verdict turns how the process ended, and what was said, into nil or an error. Listed names below
@@ -259,11 +232,12 @@ func (r *report) verdict(err error) error {
 	defer r.mu.Unlock()
 	for _, dir := range r.cut {
 		for _, path := range r.pass.list {
-			if dir != "" && path != dir && below(path, dir) {
-				r.failure(path, fmt.Sprintf("left out because %s failed", quoteWord(dir)))
+			if path != dir && below(path, dir) {
+				r.charge([]string{path}, fmt.Sprintf("left out because %s failed", quoteWord(dir)))
 			}
 		}
 	}
+	r.Failed = distinct(r.Failed)
 	exit, ok := err.(*exec.ExitError)
 	if !ok {
 		return err
@@ -271,6 +245,7 @@ func (r *report) verdict(err error) error {
 	failed := &ExitError{Code: exit.ExitCode(), Command: r.command, Stderr: strings.Join(r.tail, "\n"), began: r.began}
 	if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
 		failed.Signal = s.Signal()
+		r.Killed = r.Killed || failed.Signal == syscall.SIGKILL
 	}
 	failed.Errno = r.cause(failed.Code)
 	if r.harmless(failed) {
@@ -310,20 +285,4 @@ func (r *report) cause(code int) syscall.Errno {
 		}
 	}
 	return 0
-}
-
-// merge adds another attempt at the same pass.
-func (r *Result) merge(again Result) {
-	known := map[string]bool{}
-	for _, f := range r.Failed {
-		known[f.Path] = true
-	}
-	failed := again.Failed
-	again.Failed = nil
-	r.Add(again)
-	for _, f := range failed {
-		if !known[f.Path] {
-			r.Failed = append(r.Failed, f)
-		}
-	}
 }

@@ -12,13 +12,16 @@ type Result struct {
 	Bytes int64
 	// Done counts the listed paths that arrived; of a full pass, all entries of the source.
 	Done int
-	// Failed are the paths that could not be copied or deleted. Some of them may not have been listed: names
-	// below a listed directory, or a parent directory.
+	// Failed are the paths that could not be copied or deleted, each once. Some of them may not have been listed:
+	// names below a listed directory, or a parent directory.
 	Failed []Failure
 	// Vanished are names that were gone from the source when rsync came to them.
 	Vanished []string
 	// Kept are directories that were to be deleted and stay because of excluded names in them.
 	Kept []string
+	// Killed says that an rsync was ended by SIGKILL: temporary files (.name.XXXXXX) may be left in the directories that
+	// it wrote to. An orderly end removes them.
+	Killed bool
 }
 
 // A Failure is a path, relative to the source, and why it could not be brought over.
@@ -37,29 +40,83 @@ func (f Failure) OfAttributes() bool {
 	return false
 }
 
-// Add adds what another pass did.
+// Add adds what another pass did. Where both have failures of a path, one stays, see distinct.
 func (r *Result) Add(other Result) {
 	r.Created += other.Created
 	r.Updated += other.Updated
 	r.Deleted += other.Deleted
 	r.Bytes += other.Bytes
 	r.Done += other.Done
-	r.Failed = append(r.Failed, other.Failed...)
+	r.Failed = distinct(append(r.Failed, other.Failed...))
 	r.Vanished = append(r.Vanished, other.Vanished...)
 	r.Kept = append(r.Kept, other.Kept...)
+	r.Killed = r.Killed || other.Killed
 }
 
-// fail adds paths to the failed ones, except those that are there already.
+// fail adds failures of paths.
 func (r *Result) fail(paths []string, reason string) {
 	for _, path := range paths {
-		if !r.failed(path) {
-			r.Failed = append(r.Failed, Failure{Path: path, Reason: reason})
+		r.Failed = append(r.Failed, Failure{Path: path, Reason: reason})
+	}
+	r.Failed = distinct(r.Failed)
+}
+
+// distinct leaves one failure of each path: the first one, but one of attributes gives way to any other.
+func distinct(failures []Failure) []Failure {
+	at := map[string]int{}
+	var kept []Failure
+	for _, f := range failures {
+		i, known := at[f.Path]
+		switch {
+		case !known:
+			at[f.Path] = len(kept)
+			kept = append(kept, f)
+		case kept[i].OfAttributes() && !f.OfAttributes():
+			kept[i] = f
+		}
+	}
+	return kept
+}
+
+// share makes what failed of a file's attributes under one of its names a failure of all of them.
+func (r *Result) share(groups [][]string) {
+	reasons := map[string]string{}
+	for _, f := range r.Failed {
+		if f.OfAttributes() {
+			reasons[f.Path] = f.Reason
+		}
+	}
+	for _, names := range groups {
+		i := slices.IndexFunc(names, func(name string) bool { return reasons[name] != "" })
+		if i >= 0 {
+			r.fail(names, reasons[names[i]])
 		}
 	}
 }
 
-func (r *Result) failed(path string) bool {
-	return slices.ContainsFunc(r.Failed, func(f Failure) bool { return f.Path == path })
+// arrived counts the listed names that are neither failed nor gone.
+func (r *Result) arrived(listed []string) int {
+	missing, n := r.missing(true), 0
+	for _, path := range listed {
+		if !missing[path] {
+			n++
+		}
+	}
+	return n
+}
+
+// missing are the paths that failed or were gone, and with attributes also those of which only the attributes failed.
+func (r *Result) missing(attributes bool) map[string]bool {
+	missing := map[string]bool{}
+	for _, f := range r.Failed {
+		if attributes || !f.OfAttributes() {
+			missing[f.Path] = true
+		}
+	}
+	for _, path := range r.Vanished {
+		missing[path] = true
+	}
+	return missing
 }
 
 // count adds one change of the target.

@@ -1,6 +1,9 @@
 package rsync
 
-import "strings"
+import (
+	"path"
+	"strings"
+)
 
 // remote reports whether target is on another machine as rsync reads it: a colon before the first slash, or a URL.
 func remote(target string) bool {
@@ -32,13 +35,22 @@ func splitHost(target string) (host, path string, ok bool) {
 	return target[:colon], target[colon+1:], colon > 0
 }
 
-// namesOnTarget returns what rsync puts before the names on the target in its messages, as far as it is known.
-func namesOnTarget(target string) string {
+// namesOnTarget returns what rsync puts before the names on the target in its messages, as far as it is known. A daemon
+// leaves out where its module is, and says the module's name after them.
+func namesOnTarget(target string) (before, module string) {
 	if !remote(target) {
-		return target
+		return target, ""
 	}
-	if _, path, ok := splitHost(target); ok && overShell(target) && strings.HasPrefix(path, "/") {
-		return path
+	_, rest, _ := splitHost(target)
+	if url, ok := strings.CutPrefix(target, "rsync://"); ok {
+		_, rest, _ = strings.Cut(url, "/")
 	}
-	return ""
+	if overDaemon(target) {
+		module, rest, _ = strings.Cut(strings.TrimPrefix(rest, ":"), "/")
+		return path.Clean("/" + rest), module
+	}
+	if strings.HasPrefix(rest, "/") {
+		return rest, ""
+	}
+	return "", ""
 }
