@@ -34,8 +34,8 @@ type memory struct {
 	Existing [][]byte `json:"existing,omitempty"`
 	// Owed tells why the next run has to be full, whatever else holds; empty: it need not.
 	Owed string `json:"owed,omitempty"`
-	// Unfinished is set while a run writes to the target: found set, a run died in the middle and
-	// may have left temporary files beside what it was copying.
+	// Unfinished is set while a run writes to the target: found set, a run died in the middle, or an
+	// rsync of it did, and may have left temporary files beside what it was copying.
 	Unfinished bool `json:"unfinished"`
 
 	file string

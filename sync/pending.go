@@ -17,7 +17,7 @@ import (
 // next batch only tells that it is new; what the target holds in it is the old one's.
 func (r *run) stillPending(p *plan) []changes.Change {
 	pending := p.carried
-	for _, f := range r.failures() {
+	for _, f := range r.result.Failed {
 		pending = append(pending, r.failed(p, f))
 	}
 	for _, path := range r.comeBack(p) {
@@ -65,23 +65,6 @@ func (p *plan) lists(dir string) bool {
 	return inDoubt || listed
 }
 
-// failures gives the paths that failed, each once, with the reason that says most.
-func (r *run) failures() []rsync.Failure {
-	var failed []rsync.Failure
-	at := map[string]int{}
-	for _, f := range r.result.Failed {
-		i, known := at[f.Path]
-		switch {
-		case !known:
-			at[f.Path] = len(failed)
-			failed = append(failed, f)
-		case failed[i].OfAttributes():
-			failed[i] = f
-		}
-	}
-	return failed
-}
-
 func (r *run) failed(p *plan, f rsync.Failure) changes.Change {
 	c, known := p.changes[f.Path]
 	if !known {
@@ -108,7 +91,7 @@ func (r *run) entered(p *plan, dir string) bool {
 
 // incomplete tells why this full run does not stand for one that compared everything.
 func (r *run) incomplete() string {
-	for _, f := range r.failures() {
+	for _, f := range r.result.Failed {
 		if f.Path == "." && !f.OfAttributes() {
 			return fmt.Sprintf("the full run before did not reach everything: %s", f.Reason)
 		}

@@ -283,7 +283,7 @@ func (r *run) acknowledge(batch *changes.Batch, plan *plan) error {
 		return err
 	}
 	m := r.memory
-	m.Unfinished = false
+	m.Unfinished = r.result.Killed
 	m.Copied = batch.Cut
 	for _, c := range pending {
 		if c.Since.Before(m.Copied) {
@@ -304,7 +304,7 @@ func (r *run) conclude(ctx context.Context, err error) {
 	rec := &r.record
 	rec.Ended = time.Now()
 	rec.Created, rec.Updated, rec.Deleted = r.result.Created, r.result.Updated, r.result.Deleted
-	failed := r.failures()
+	failed := r.result.Failed
 	rec.Bytes, rec.Errors = r.result.Bytes, len(failed)+len(r.unfound)
 	rec.State = stateOf(ctx, err)
 	switch {

@@ -139,6 +139,9 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		r.result.Failed = nil // all of it is done again
 		err = r.inTurn(slices.Concat([]pass{deletions}, listing, single, []pass{links}))
 	}
+	if err == nil {
+		err = r.fitAgain(ctx, p)
+	}
 	if err == nil && r.record.Mode == modeFull {
 		err = r.inTurn([]pass{
 			func() (rsync.Result, error) { return e.Full(ctx, !r.keepsExisting()) },
@@ -152,6 +155,25 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		r.say("%q is gone from the source and stays on the target because of excluded names in it", dir)
 	}
 	return err
+}
+
+// fitAgain tries what did not fit once more if the run has deleted something since.
+func (r *run) fitAgain(ctx context.Context, p *plan) error {
+	var again []string
+	failed := slices.DeleteFunc(slices.Clone(r.result.Failed), func(f rsync.Failure) bool {
+		_, single := slices.BinarySearch(p.content, f.Path)
+		if single && f.NoRoom() {
+			again = append(again, f.Path)
+			return true
+		}
+		return false
+	})
+	if len(again) == 0 || r.result.Deleted == 0 {
+		return nil
+	}
+	r.say("deletions have made room: what did not fit is tried again")
+	r.result.Failed = failed
+	return r.inTurn([]pass{func() (rsync.Result, error) { return r.engine.Paths(ctx, again, true) }})
 }
 
 // inTurn runs passes until one fails as a whole.

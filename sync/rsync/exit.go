@@ -10,8 +10,10 @@ import (
 
 // Exit codes of rsync (rsync(1), EXIT VALUES).
 const (
+	codeUsage      = 1
 	codeProtocol   = 2
 	codeSelect     = 3
+	codeRefused    = 4
 	codeStart      = 5
 	codeSocket     = 10
 	codeFile       = 11
@@ -50,6 +52,12 @@ type ExitError struct {
 	Stderr  string         // the last lines of what it said
 	program string         // empty: rsync
 	began   bool           // it has said of a path what it did
+}
+
+// declined reports whether the rsync here or there does not know, or does not allow, what it was asked for.
+func (e *ExitError) declined() bool {
+	return e.Code == codeUsage || e.Code == codeRefused ||
+		strings.Contains(e.Stderr, "(code 1)") || strings.Contains(e.Stderr, "(code 4)")
 }
 
 // aborted reports whether both sides were at work when it broke off, for which one path can be the reason.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -163,34 +162,58 @@ func (p *probe) run(ctx context.Context) error {
 // features sends the tree again with all that both rsyncs were built for, and returns the arguments.
 // Only when they refuse everything together is it asked for one by one.
 func (p *probe) features(ctx context.Context) ([]string, error) {
-	send := func(args ...string) error {
-		_, err := p.engine.run(ctx, pass{args: append([]string{"-r", "-I"}, args...)})
-		return errors.Join(err, ctx.Err())
-	}
 	wanted := []string{"-X", "-A", "-H"}
-	if send(wanted...) == nil {
-		return append(wanted, "-r"), nil
+	if ok, err := p.send(ctx, wanted...); ok || err != nil {
+		return append(wanted, "-r"), err
 	}
-	supported := slices.DeleteFunc(wanted, func(arg string) bool { return send(arg) != nil })
-	return append(supported, "-r"), send(supported...)
+	supported := []string{"-r"}
+	for _, arg := range wanted {
+		ok, err := p.send(ctx, arg)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			supported = append(supported, arg)
+		}
+	}
+	_, err := p.send(ctx, supported...)
+	return supported, err
+}
+
+// send sends the tree again and reports whether the two rsyncs do what the arguments ask for. The error is
+// one that says nothing of that.
+func (p *probe) send(ctx context.Context, args ...string) (ok bool, err error) {
+	_, err = p.engine.run(ctx, pass{args: append([]string{"-r", "-I"}, args...)})
+	return able(err)
+}
+
+// able turns the error of a pass that asks for much into whether the two rsyncs can do it.
+func able(err error) (ok bool, trouble error) {
+	var exit *ExitError
+	if errors.As(err, &exit) && exit.declined() {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // programs finds out what the two rsyncs can do together.
 func (p *probe) programs(ctx context.Context) error {
-	able := p.engine
-	able.Capabilities.DeleteMissingArgs = true
+	deleting := p.engine
+	deleting.Capabilities.DeleteMissingArgs = true
 	if err := os.Remove(p.sent("gone")); err != nil {
 		return err
 	}
-	res, err := able.Deletions(ctx, []string{"gone"})
-	p.found.DeleteMissingArgs = err == nil && res.Deleted == 1
-	if remote(p.target) {
-		_, err := p.engine.run(ctx, pass{args: []string{"-r", "-I", "--fsync"}})
-		p.found.Fsync = err == nil
-	} else {
-		p.found.Fsync = true
+	res, err := deleting.Deletions(ctx, []string{"gone"})
+	if ctx.Err() != nil || errors.Is(err, ErrUnreachable) {
+		return err
 	}
-	return ctx.Err()
+	p.found.DeleteMissingArgs = err == nil && res.Deleted == 1 // without it rsync fails in several ways
+	if !remote(p.target) {
+		p.found.Fsync = true
+		return nil
+	}
+	p.found.Fsync, err = p.send(ctx, "--fsync")
+	return err
 }
 
 // compare fills in what came back as it was sent, and says what did not.

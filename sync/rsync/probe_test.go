@@ -180,6 +180,33 @@ func mountImage(t *testing.T, dir string, mkfs ...string) {
 	})
 }
 
+// What rsync refuses is given up; a connection that breaks says nothing of what the other side can do.
+func TestProbeBreaks(t *testing.T) {
+	needRoot(t)
+	e := newEngine(t)
+	e.Program = filepath.Join(filepath.Dir(e.Source), "rsync")
+	for _, test := range []struct {
+		ending string
+		refuse bool
+	}{
+		{"echo 'rsync error: requested action not supported (code 4) at compat.c(1) [Receiver=3.5.0]' >&2; exit 4", true},
+		{"echo 'rsync error: error in rsync protocol data stream (code 12) at io.c(1) [sender=3.5.0]' >&2; exit 12", false},
+		{"exit 255", false},
+	} {
+		script := "#!/bin/sh\ncase \"$*\" in *' -A '*) " + test.ending + ";; esac\nexec rsync \"$@\"\n"
+		if err := os.WriteFile(e.Program, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		got, err := e.Probe(t.Context())
+		if test.refuse != (err == nil) || err == nil && (got.ACLs || !got.Xattrs || !got.Hardlinks) {
+			t.Errorf("%s: %+v, %v", test.ending, got, err)
+		}
+		if left, err := os.ReadDir(e.Target); err != nil || len(left) > 0 {
+			t.Errorf("%s: left %v, %v", test.ending, left, err)
+		}
+	}
+}
+
 func TestProbeFails(t *testing.T) {
 	e := newEngine(t)
 	missing := *e

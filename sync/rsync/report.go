@@ -3,8 +3,11 @@ package rsync
 import (
 	"fmt"
 	"io"
+	"math"
+	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -181,7 +184,7 @@ func (r *report) log(line string) {
 // again decides whether another attempt at p, which ended with err, can do more than this one, and leaves
 // out of p what stood in its way. A live source can be unlucky more often than a broken one is mended.
 func (r *report) again(p *pass, err error, attempt int) bool {
-	const races, attempts = 30, 3
+	const races, attempts, fits = 30, 3, 10
 	var stuck *stall
 	var exit *ExitError
 	switch err := err.(type) {
@@ -201,6 +204,8 @@ func (r *report) again(p *pass, err error, attempt int) bool {
 	case err == nil && p.groups != nil:
 		p.leaveWhole(r.missing(false))
 		return len(p.list) > 0 && attempt < races
+	case exit != nil && exit.class() == ErrTargetFull:
+		return attempt < fits && p.groups == nil && r.leaveLarge(p)
 	case attempt >= attempts:
 		return false
 	case stuck != nil && stuck.path != "":
@@ -223,6 +228,37 @@ func (r *report) leaveOut(p *pass) bool {
 	p.without = append(slices.Clone(p.without), r.unread...)
 	p.leave(r.unread)
 	return p.list == nil || len(p.list) > 0
+}
+
+// leaveLarge takes what did not fit on the target out of p, and listed files that are no smaller: the
+// others may fit. It reports whether any did not.
+func (r *report) leaveLarge(p *pass) bool {
+	least := int64(math.MaxInt64)
+	for _, f := range r.Failed {
+		if f.NoRoom() {
+			r.unread = append(r.unread, f.Path)
+			least = min(least, r.sizeOf(f.Path))
+		}
+	}
+	var large []string
+	for _, name := range p.list {
+		if !slices.Contains(r.unread, name) && r.sizeOf(name) >= least {
+			large = append(large, name)
+		}
+	}
+	r.fail(large, fmt.Sprintf("not tried, since %d bytes did not fit: %v (%d)", least, syscall.ENOSPC, syscall.ENOSPC))
+	r.unread = append(r.unread, large...)
+	r.leaveOut(p)
+	return least < math.MaxInt64
+}
+
+// sizeOf returns the size of a regular file in the source; 0 of anything else.
+func (r *report) sizeOf(name string) int64 {
+	info, err := os.Lstat(filepath.Join(r.engine.Source, name))
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	return info.Size()
 }
 
 // verdict turns how the process ended, and what was said, into nil or an error. Listed names below

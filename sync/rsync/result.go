@@ -3,6 +3,7 @@ package rsync
 import (
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // A Result is what one or more passes did, or in a dry run would do.
@@ -38,6 +39,12 @@ func (f Failure) OfAttributes() bool {
 		}
 	}
 	return false
+}
+
+// NoRoom reports whether the path did not fit on the target.
+func (f Failure) NoRoom() bool {
+	_, errno, _ := cutErrno(f.Reason)
+	return (errno == syscall.ENOSPC || errno == syscall.EDQUOT) && !f.OfAttributes()
 }
 
 // Add adds what another pass did. Where both have failures of a path, one stays, see distinct.
