@@ -200,7 +200,7 @@ func (l *life) quiet() {
 		l.t.Errorf("the last run: %+v", r)
 	}
 	if !l.killsWatcher && r.Mode != "changes" {
-		l.t.Errorf("the last run was %s, although nothing was missed: %s", r.Mode, l.output("log", "latest"))
+		l.t.Errorf("the last run was %s, although nothing was missed: %s", r.Mode, r.Reason)
 	}
 	l.equal("live", l.dir+"/dst")
 	l.untouched()

@@ -147,9 +147,9 @@ func (s *site) endWatcher(how unix.Signal) {
 
 // A result is what became of one `rsince sync`: its record is that of rsince runs --json.
 type result struct {
-	State, Mode, Backend, Message string
-	Listed, Errors                int
-	PendingAfter                  int `json:"pending_after"`
+	State, Mode, Reason, Backend, Message string
+	Listed, Errors                        int
+	PendingAfter                          int `json:"pending_after"`
 
 	code   int // -1: killed
 	stderr string
