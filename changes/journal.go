@@ -117,6 +117,9 @@ func (j *Journal) record(c Change) {
 	if kind == 0 {
 		return
 	}
+	if path != c.Path {
+		c.RenamedTo = "" // of a name that is no longer told
+	}
 	if c.RenamedTo != "" && len(j.renamed) < renamedMax {
 		j.renamed[path] = c.RenamedTo
 	}
@@ -204,7 +207,10 @@ func (j *Journal) Flush() error {
 
 func (j *Journal) flush() error {
 	j.mu.Lock()
-	err := j.write()
+	err := j.keepPlace()
+	if err == nil {
+		err = j.write()
+	}
 	out, unsynced := j.out, j.unsynced
 	j.mu.Unlock()
 	if err == nil && unsynced {
@@ -214,6 +220,39 @@ func (j *Journal) flush() error {
 		return fmt.Errorf("writing journal %s: %w", j.dir, err)
 	}
 	return nil
+}
+
+// keepPlace notices that the journal was removed or replaced under its writer, by a restored state
+// directory for example, and takes the place of what is there now. What waited in it may be lost.
+func (j *Journal) keepPlace() error {
+	if j.closed || inPlace(j.writer, j.writer.Name()) && (j.out == nil || inPlace(j.out.file, j.out.path)) {
+		return nil
+	}
+	if err := os.MkdirAll(j.dir, 0o700); err != nil {
+		return err
+	}
+	if !inPlace(j.writer, j.writer.Name()) {
+		writer, err := lockFile(j.writer.Name(), unix.LOCK_EX|unix.LOCK_NB)
+		if err != nil {
+			return err
+		}
+		j.writer.Close()
+		j.writer = writer
+	}
+	if j.out != nil {
+		j.out.file.Close()
+		j.out = nil
+	}
+	j.recordGap(Gap{Reason: "the journal was removed or replaced under the watcher", Subtree: ".", Since: time.Unix(0, 0)})
+	j.rewrite = true
+	return nil
+}
+
+// inPlace reports whether path leads to the open file.
+func inPlace(f *os.File, path string) bool {
+	open, openErr := f.Stat()
+	found, err := os.Stat(path)
+	return openErr == nil && err == nil && os.SameFile(open, found)
 }
 
 // syncOut makes durable what was written to out before.

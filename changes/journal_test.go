@@ -399,3 +399,57 @@ func BenchmarkRecord(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(paths)), "ns/path")
 }
+
+// What is in doubt below a directory that has collapsed is on the disk as it is in memory.
+func TestJournalBelowCollapsed(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir)
+	for i := range collapseAt + 1 {
+		j.Record(fmt.Sprintf("d/%d", i), Content)
+	}
+	do(t, j.Flush())
+	j.Record("d/s", Subtree)
+	j.RecordRename("d/old", "d/new", true)
+	do(t, j.Flush())
+	changes, _, err := Pending(dir)
+	do(t, err)
+	got := map[string]Kind{}
+	for _, c := range changes {
+		got[c.Path] = c.Kind
+	}
+	if got["d"] != Directory || got["d/s"] != Subtree || got["d/new"] != Subtree {
+		t.Errorf("pending %v", got)
+	}
+}
+
+// A journal that is removed or replaced under its writer loses nothing that memory holds, and says that
+// something may be missing.
+func TestJournalReplaced(t *testing.T) {
+	for name, replace := range map[string]func(dir string) error{
+		"removed": os.RemoveAll,
+		"emptied": func(dir string) error { return os.Remove(segmentPath(dir, 1)) },
+		"restored": func(dir string) error {
+			return errors.Join(os.Rename(dir, dir+".away"), os.CopyFS(dir, os.DirFS(dir+".old")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir() + "/journal"
+			j := open(t, dir)
+			do(t, os.CopyFS(dir+".old", os.DirFS(dir)))
+			j.Record("a", Content)
+			do(t, j.Flush())
+			do(t, replace(dir))
+			j.Record("b", Content)
+			if _, err := j.cut(); err != nil {
+				t.Fatal(err)
+			}
+			changes, gaps, err := Pending(dir)
+			if err != nil || !slices.Equal(pathsOf(changes), []string{"a", "b"}) || len(gaps) != 1 || gaps[0].Subtree != "." {
+				t.Errorf("%v, %v, %v", changes, gaps, err)
+			}
+			if _, err := Open(dir); !errors.Is(err, ErrBusy) {
+				t.Errorf("another writer: %v", err)
+			}
+		})
+	}
+}

@@ -122,7 +122,7 @@ func (p *pending) merge(n uint32, kind Kind, at time.Time) bool {
 }
 
 // countPlain keeps the number of plain names in the directory of node n, which was of another kind,
-// and reports whether there are too many now.
+// and reports whether it is one of too many now.
 func (p *pending) countPlain(n uint32, was Kind) (tooMany bool) {
 	if n == 0 {
 		return false
@@ -135,7 +135,7 @@ func (p *pending) countPlain(n uint32, was Kind) (tooMany bool) {
 	case was != 0 && was.plain() && !nd.kind.plain():
 		dir.children--
 	}
-	return dir.children > collapseAt
+	return nd.kind.plain() && dir.children > collapseAt
 }
 
 // compact forgets what the doubt about a directory includes, if that is a good part of all. It looks

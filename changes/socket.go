@@ -20,7 +20,7 @@ import (
 
 // A connection to the watcher carries one request and one reply, each a JSON line.
 type request struct {
-	Op      string `json:"op"` // "cut", "flush" or "status"
+	Op      string `json:"op"` // "cut", "flush", "status" or "process"
 	Profile string `json:"profile,omitempty"`
 }
 
@@ -30,6 +30,13 @@ type reply struct {
 	Batch     string            `json:"batch,omitempty"`
 	Cut       time.Time         `json:"cut,omitzero"`
 	Profiles  map[string]Status `json:"profiles,omitempty"`
+	Process   Process           `json:"process,omitzero"`
+}
+
+// A Process is a watcher that is running.
+type Process struct {
+	PID  int      `json:"pid"`
+	Only []string `json:"only,omitempty"` // the profiles that it was started for; nil: all there are
 }
 
 const (
@@ -41,6 +48,9 @@ const (
 
 // ErrNoWatcher says that no watcher answers for the profile.
 var ErrNoWatcher = errors.New("no watcher is running")
+
+// ErrOtherWatcher says that there can be no second watcher on a socket.
+var ErrOtherWatcher = errors.New("another watcher is running")
 
 // errHungUp says that the watcher was there and ended before it answered.
 var errHungUp = errors.New("the watcher hung up")
@@ -60,7 +70,7 @@ func listen(path string) (*socket, error) {
 	}
 	lock, err := lockFile(path+".lock", unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("another watcher is running on %s", path)
+		return nil, fmt.Errorf("%w on %s", ErrOtherWatcher, path)
 	} else if err != nil {
 		return nil, err
 	}
@@ -202,6 +212,12 @@ func ask(ctx context.Context, socket string, req request) (reply, error) {
 		return reply{}, ErrNoWatcher
 	}
 	return r, nil
+}
+
+// Running returns the watcher on socket; ErrNoWatcher if there is none.
+func Running(ctx context.Context, socket string) (Process, error) {
+	r, err := ask(ctx, socket, request{Op: "process"})
+	return r.Process, err
 }
 
 func dial(ctx context.Context, socket string) (net.Conn, error) {

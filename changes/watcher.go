@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,10 @@ import (
 type Watcher struct {
 	Backends []Backend // the best first
 	Socket   string
+	// Only are the names of the profiles that it is for, to tell those who ask; nil: for all there are.
+	Only []string
+	// Ready is called when, at the start, all profiles are watched that can be. nil: nothing.
+	Ready func()
 	// Report is called, from several goroutines, with what the person who runs the watcher should
 	// read; profile is empty for what concerns none. nil: nothing.
 	Report func(profile, message string)
@@ -43,6 +48,9 @@ func (w *Watcher) Run(ctx context.Context, profiles []Watched, reload <-chan []W
 	serving.Go(func() { s.serve(ctx, w.answer) })
 	if failed := w.startAll(ctx, profiles, ready); len(w.all()) > 0 || ctx.Err() != nil {
 		w.tell(failed)
+		if w.Ready != nil {
+			w.Ready()
+		}
 		w.loop(ctx, profiles, reload, ready)
 	} else {
 		err = refusal(failed)
@@ -153,8 +161,11 @@ func (w *Watcher) beat(ctx context.Context) {
 
 // answer serves a request that came over the socket.
 func (w *Watcher) answer(ctx context.Context, req request) reply {
-	if req.Op == "status" {
+	switch req.Op {
+	case "status":
 		return reply{Profiles: w.statuses()}
+	case "process":
+		return reply{Process: Process{PID: os.Getpid(), Only: w.Only}}
 	}
 	if p := w.find(req.Profile); p != nil {
 		return p.answer(ctx, req)
