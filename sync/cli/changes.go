@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -34,10 +33,12 @@ func (w *world) changes(ctx context.Context, name string, nul bool) error {
 		return err
 	}
 	journal := rsincesync.Journal(w.dirs.profile(profiles[0].Name))
-	if err := changes.Settle(ctx, w.dirs.socket, name); errors.Is(err, changes.ErrNoWatcher) {
-		w.report(name, "no watcher is running: later changes are not listed, the next run looks for them")
-	} else if err != nil {
-		return err
+	_, err = w.watcher(ctx).watches(w, profiles[0])
+	if err == nil {
+		err = changes.Settle(ctx, w.dirs.socket, name)
+	}
+	if err != nil {
+		w.report(name, fmt.Sprintf("not watched (%v): later changes are not listed, the next run looks for them", err))
 	}
 	pending, gaps, err := changes.Pending(journal)
 	if err != nil {
@@ -62,9 +63,9 @@ func (w *world) printChange(out *bufio.Writer, c changes.Change, nul bool) {
 	case nul:
 		fmt.Fprintf(out, "%s\x00", c.Path)
 	case c.Attempts > 0:
-		fmt.Fprintf(out, "%-10s %s (failed %d times, since %s: %s)\n", c.Kind, quote(c.Path), c.Attempts, c.Since.Format(time.DateTime), c.Error)
+		printLine(out, "%-10s %s (failed %d times, since %s: %s)", c.Kind, quote(c.Path), c.Attempts, c.Since.Format(time.DateTime), c.Error)
 	default:
-		fmt.Fprintf(out, "%-10s %s\n", c.Kind, quote(c.Path))
+		printLine(out, "%-10s %s", c.Kind, quote(c.Path))
 	}
 }
 

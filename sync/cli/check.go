@@ -2,8 +2,13 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,12 +32,13 @@ func (w *world) check(ctx context.Context, names []string) error {
 	if err != nil {
 		w.complain(err)
 	}
+	watcher := w.watcher(ctx)
 	for _, p := range profiles {
 		w.verdict(p, "profile", "valid", nil)
-		watch, watchErr := w.checkWatch(ctx, p)
+		watch, watchErr := w.checkWatch(ctx, p, watcher)
 		w.verdict(p, "watch", watch, watchErr)
 		job := &rsincesync.Job{Profile: p, Dir: w.dirs.profile(p.Name), Own: w.dirs.own()}
-		copied, copyErr := job.Check(ctx)
+		copied, copyErr := checkCopy(ctx, job)
 		w.verdict(p, "copy", copied, copyErr)
 		if watchErr != nil || copyErr != nil {
 			codes = append(codes, exitFailed)
@@ -44,30 +50,52 @@ func (w *world) check(ctx context.Context, names []string) error {
 	return nil
 }
 
+// checkLine is a line of `rsince check --json`. Fields are added, never renamed.
+type checkLine struct {
+	Profile string `json:"profile"`
+	Check   string `json:"check"` // profile, watch or copy
+	OK      bool   `json:"ok"`
+	Message string `json:"message"` // what was found, or what is amiss
+}
+
 // verdict prints a line of what was found, or of what is amiss and what to do about it.
 func (w *world) verdict(p *profile.Profile, what, found string, amiss error) {
-	if amiss == nil {
-		fmt.Fprintf(w.stdout, "ok      %s: %s: %s\n", p.Name, what, found)
-		return
+	if amiss != nil {
+		found = strings.Join(lines(amiss), "; ")
 	}
-	fmt.Fprintf(w.stdout, "not ok  %s: %s: %s\n", p.Name, what, amiss)
-	if h := hint(forProfile(amiss, p.Name)); h != "" {
-		fmt.Fprintf(w.stdout, "        hint: %s\n", h)
+	switch {
+	case w.json:
+		_ = json.NewEncoder(w.stdout).Encode(checkLine{p.Name, what, amiss == nil, found})
+	case amiss == nil:
+		printLine(w.stdout, "ok      %s: %s: %s", p.Name, what, found)
+	default:
+		printLine(w.stdout, "not ok  %s: %s: %s", p.Name, what, found)
+		if h := w.hint(&profileError{profile: p, err: amiss, checked: true}); h != "" {
+			printLine(w.stdout, "        hint: %s", h)
+		}
 	}
 }
 
 // checkWatch asks the watcher that is running, or tries whether one could watch.
-func (w *world) checkWatch(ctx context.Context, p *profile.Profile) (string, error) {
-	if p.Watch.Backend == "none" {
+func (w *world) checkWatch(ctx context.Context, p *profile.Profile, watcher watching) (string, error) {
+	s, err := watcher.watches(w, p)
+	switch {
+	case err == nil:
+		return "watched by " + s.Backend, nil
+	case errors.Is(err, errUnwanted):
 		return "not wanted: every run compares everything", nil
-	}
-	watched, err := changes.Ask(ctx, w.dirs.socket)
-	if err != nil && !errors.Is(err, changes.ErrNoWatcher) {
+	case !errors.Is(err, changes.ErrNoWatcher):
 		return "", err
 	}
-	if s, ok := watched[p.Name]; ok {
-		return "watched by " + s.Backend, nil
+	backend, refusals := w.couldWatch(ctx, p)
+	if refusals != nil {
+		return "", refusals
 	}
+	return "", fmt.Errorf("%w; %s could watch it", err, backend)
+}
+
+// couldWatch returns the backend that a watcher would take.
+func (w *world) couldWatch(ctx context.Context, p *profile.Profile) (string, error) {
 	backends, release := w.backends()
 	var refusals error
 	for _, b := range backends {
@@ -76,11 +104,30 @@ func (w *world) checkWatch(ctx context.Context, p *profile.Profile) (string, err
 		}
 		watch, err := b.Watch(ctx, rsincesync.WatchedSource(p, w.dirs.own()), deaf{})
 		if err == nil {
-			return fmt.Sprintf("could be watched by %s; no watcher is running", b.Name()), errors.Join(watch.Close(), release())
+			return b.Name(), errors.Join(watch.Close(), release())
 		}
 		refusals = errors.Join(refusals, fmt.Errorf("%s: %w", b.Name(), err))
 	}
 	return "", errors.Join(refusals, release())
+}
+
+// checkCopy tries whether the job could run. Of a target that the first run is to make, it looks at the
+// directory in which that will be.
+func checkCopy(ctx context.Context, job *rsincesync.Job) (string, error) {
+	target := job.Profile.Target
+	last, err := rsincesync.LastFull(job.Dir)
+	_, statErr := os.Stat(target.Path)
+	if err != nil || !last.IsZero() || !target.Local() || !errors.Is(statErr, fs.ErrNotExist) {
+		return job.Check(ctx)
+	}
+	in := filepath.Dir(target.Path)
+	if _, err := os.Stat(in); err != nil {
+		return "", &rsincesync.SkippedError{Err: fmt.Errorf("the target is not there, nor is %s, in which the first run makes it: %w", in, err)}
+	}
+	parent := *job.Profile
+	parent.Target.Path = in
+	found, err := (&rsincesync.Job{Profile: &parent, Dir: filepath.Join(job.Dir, "none"), Own: job.Own}).Check(ctx)
+	return fmt.Sprintf("the target is not there yet, the first run makes it in %s; %s", in, found), err
 }
 
 // deaf is a Recorder for a watch of which nobody wants to hear.

@@ -24,8 +24,10 @@ import (
 // world is what every command works in.
 type world struct {
 	dirs           dirs
+	flags          []string // those that say where things lie, as they were given
 	stdout, stderr io.Writer
 	json           bool
+	running        bool // a command has begun: its command line was right
 }
 
 // Main runs the command line and returns the exit code.
@@ -38,30 +40,11 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err != nil && !w.running {
+		err = wrongCommandLine(err)
+	}
 	w.complain(err)
 	return exitCode(err)
-}
-
-// complain prints an error and what to do about it. Errors that were printed as they occurred only
-// carry an exit code.
-func (w *world) complain(err error) {
-	var silent *reported
-	if err == nil || errors.As(err, &silent) {
-		return
-	}
-	w.complainOf("", err)
-}
-
-func (w *world) complainOf(about string, err error) {
-	if about != "" {
-		about += ": "
-	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(w.stderr, "rsince: %s%s\n", about, line)
-	}
-	if h := hint(err); h != "" {
-		fmt.Fprintf(w.stderr, "hint: %s\n", h)
-	}
 }
 
 func (w *world) rootCommand() *cobra.Command {
@@ -79,10 +62,10 @@ or from a systemd timer, takes that list and has just these files copied.`,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(*cobra.Command, []string) (err error) {
 			w.dirs, err = findDirs(config, state)
+			w.flags = slices.Concat(given("--config", config), given("--state-dir", state))
 			return err
 		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.SetVersionTemplate("rsince {{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&config, "config", "", "`DIR` of the profiles, DIR/*.toml (default /etc/rsince for root, else ~/.config/rsince)")
@@ -91,20 +74,43 @@ or from a systemd timer, takes that list and has just these files copied.`,
 	root.AddCommand(w.initCommand(), w.watchCommand(), w.syncCommand(), w.statusCommand(), w.changesCommand(),
 		w.runsCommand(), w.logCommand(), w.checkCommand())
 	for _, c := range root.Commands() {
+		run := c.RunE
+		c.RunE = func(c *cobra.Command, args []string) error {
+			w.running = true
+			return run(c, args)
+		}
 		if c.Args != nil {
-			c.Args = asUsage(c.Args)
+			c.Args = withUsage(c.Args)
 		}
 	}
 	return root
 }
 
-func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
+// given is a flag as it was given; nothing if it was not.
+func given(flag, value string) []string {
+	if value == "" {
+		return nil
+	}
+	return []string{flag + "=" + value}
+}
+
+func withUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return &usageError{fmt.Errorf("%w; usage: %s", err, c.UseLine())}
+			return fmt.Errorf("%w; usage: %s", err, c.UseLine())
 		}
 		return nil
 	}
+}
+
+// wrongCommandLine makes a usageError of what cobra says, with its suggestions, which come behind the
+// error, as a hint.
+func wrongCommandLine(err error) error {
+	text, like, ok := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	if !ok {
+		return &usageError{err}
+	}
+	return &usageError{&advised{errors.New(text), "did you mean " + strings.Join(strings.Fields(like), " or ") + "?"}}
 }
 
 func version() string {
@@ -116,42 +122,61 @@ func version() string {
 }
 
 // profiles returns the profiles with these names, or all if there are none. With an error it returns
-// those that are right.
+// those that are right, unless there is a name of which there is no file.
 func (w *world) profiles(names []string) ([]*profile.Profile, error) {
 	all, err := profile.Load(w.dirs.config)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &usageError{fmt.Errorf("there are no profiles: %w", err)}
-	} else if err != nil {
+	switch _, statErr := os.Stat(w.dirs.config); {
+	case errors.Is(statErr, fs.ErrNotExist):
+		return nil, w.noProfiles(statErr)
+	case err != nil:
 		err = &usageError{err}
+	case len(all) == 0 && len(names) == 0:
+		return nil, w.noProfiles(nil)
 	}
 	if len(names) == 0 {
-		if len(all) == 0 && err == nil {
-			err = &usageError{fmt.Errorf("there are no profiles in %s", w.dirs.config)}
-		}
 		return all, err
 	}
 	var chosen []*profile.Profile
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(p *profile.Profile) bool { return p.Name == name })
-		switch {
-		case i >= 0:
+		if i >= 0 {
 			chosen = append(chosen, all[i])
-		case err == nil:
-			return nil, &usageError{fmt.Errorf("there is no profile %q in %s", name, w.dirs.config)}
-		default:
-			return nil, err
+		} else if !w.hasProfile(name) {
+			return nil, errors.Join(&usageError{fmt.Errorf("there is no profile %q in %s", name, w.dirs.config)}, err)
 		}
 	}
-	return chosen, nil
+	return chosen, err
 }
 
-// list opens the run list and settles what runs left that died.
+func (w *world) noProfiles(err error) error {
+	if err == nil {
+		err = fmt.Errorf("there are no profiles in %s", w.dirs.config)
+	} else {
+		err = fmt.Errorf("there are no profiles: %w", err)
+	}
+	return &usageError{&advised{err, w.commandLine("init") + " SOURCE TARGET writes a profile; --config DIR reads others"}}
+}
+
+// hasProfile reports whether there is a profile of this name, right or wrong.
+func (w *world) hasProfile(name string) bool {
+	if profile.ValidName(name) != nil {
+		return false
+	}
+	_, err := os.Lstat(w.dirs.profileFile(name))
+	return err == nil
+}
+
+// list opens the run list and settles what runs left that died. What cannot be settled, on a full disk
+// say, can still be read.
 func (w *world) list() (*logs.List, error) {
 	l, err := logs.Open(w.dirs.logs)
 	if err != nil {
 		return nil, fmt.Errorf("opening the list of runs: %w", err)
 	}
-	return l, l.Settle()
+	if err := l.Settle(); err != nil {
+		w.complain(fmt.Errorf("settling runs that died: %w", err))
+	}
+	return l, nil
 }
 
 // names completes profile names.

@@ -61,6 +61,9 @@ func (d dirs) own() []string {
 // profile is where the journal and the memory of a profile lie.
 func (d dirs) profile(name string) string { return filepath.Join(d.state, "profiles", name) }
 
+// profileFile is the file of the profile with this name.
+func (d dirs) profileFile(name string) string { return filepath.Join(d.config, name+".toml") }
+
 // oneShot is the same for two directories without a profile.
 func (d dirs) oneShot(key string) string { return filepath.Join(d.state, "oneshots", key) }
 

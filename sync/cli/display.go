@@ -26,8 +26,8 @@ func newDisplay(out io.Writer, name string, wanted bool) *display {
 	return d
 }
 
-// progress draws the line anew.
-func (d *display) progress(p rsync.Progress, listed int) {
+// progress draws the line anew. How many entries were listed is no total: one may stand for a whole tree.
+func (d *display) progress(p rsync.Progress, _ int) {
 	if d.out == nil {
 		return
 	}
@@ -35,13 +35,10 @@ func (d *display) progress(p rsync.Progress, listed int) {
 	defer d.mu.Unlock()
 	d.shown = true
 	done := humanize.Comma(p.Paths) + " paths"
-	switch {
-	case p.Percent >= 0:
+	if p.Percent >= 0 {
 		done = fmt.Sprintf("%d %%, %s", p.Percent, done)
-	case listed > 0:
-		done = fmt.Sprintf("%s of %s paths", humanize.Comma(p.Paths), humanize.Comma(int64(listed)))
 	}
-	fmt.Fprintf(d.out, "\r%s: %s, %s, %s/s\x1b[K", d.name, done, humanize.IBytes(uint64(p.Bytes)), humanize.IBytes(uint64(p.Rate)))
+	fmt.Fprintf(d.out, "\r%s: %s, %s, %s/s\x1b[K", printable(d.name), done, humanize.IBytes(uint64(p.Bytes)), humanize.IBytes(uint64(p.Rate)))
 }
 
 // clear takes the line away, so that something else can be printed.

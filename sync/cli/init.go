@@ -1,16 +1,19 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"rsince/changes"
 	"rsince/sync/profile"
 )
 
@@ -20,46 +23,109 @@ func (w *world) initCommand() *cobra.Command {
 		Use:   "init SOURCE TARGET",
 		Short: "Write a profile that copies SOURCE to TARGET",
 		Args:  cobra.ExactArgs(2),
-		RunE:  func(_ *cobra.Command, args []string) error { return w.init(args[0], args[1], name) },
+		RunE:  func(c *cobra.Command, args []string) error { return w.init(c.Context(), args[0], args[1], name) },
 	}
 	c.Flags().StringVar(&name, "name", "", "`NAME` of the profile (default: the last part of SOURCE)")
 	return c
 }
 
-func (w *world) init(source, target, name string) error {
-	source, err := filepath.Abs(source)
+func (w *world) init(ctx context.Context, source, target, name string) error {
+	p, err := ends(source, target)
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(target, ":") {
-		if target, err = filepath.Abs(target); err != nil {
+	if name == "" {
+		name = nameOf(p.Source)
+	}
+	if err := profile.ValidName(name); err != nil {
+		return &usageError{&advised{err, "--name NAME gives the profile another name"}}
+	}
+	file, err := w.writeProfile(name, profile.Template(p.Source, p.Target.String()))
+	if err != nil {
+		return err
+	}
+	printLine(w.stdout, "wrote %s", file)
+	printLine(w.stdout, "next:")
+	printLine(w.stdout, "  %s", w.nextWatch(w.watcher(ctx), name))
+	printLine(w.stdout, "  %s", w.commandLine("sync", name))
+	return nil
+}
+
+// writeProfile writes a profile that is right, also beside the others, and new.
+func (w *world) writeProfile(name string, text []byte) (file string, err error) {
+	file = w.dirs.profileFile(name)
+	if w.hasProfile(name) {
+		return "", fmt.Errorf("%s exists already; --name gives the profile another name", file)
+	}
+	if err := w.tryProfile(name, text); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(w.dirs.config, 0o755); err != nil {
+		return "", err
+	}
+	return file, writeNew(file, text)
+}
+
+// nextWatch is the command that has a new profile watched.
+func (w *world) nextWatch(v watching, name string) string {
+	switch {
+	case errors.Is(v.err, changes.ErrNoWatcher):
+		return w.commandLine("watch") + " &"
+	case v.err != nil:
+		return w.commandLine("check", name)
+	case v.takes([]string{name}):
+		return fmt.Sprintf("kill -HUP %d   # has the running watcher read the profiles again", v.process.PID)
+	}
+	return fmt.Sprintf("kill %d; %s &   # the running watcher is for %s only", v.process.PID, w.commandLine("watch"), strings.Join(v.process.Only, ", "))
+}
+
+// tryProfile reads a profile that is to be written together with the others that are there, in a
+// directory to which they are linked, and refuses one that is wrong or does harm to another.
+func (w *world) tryProfile(name string, text []byte) error {
+	dir, err := os.MkdirTemp("", "rsince-init-")
+	if err != nil {
+		return err
+	}
+	err = w.tryProfileIn(dir, name, text)
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+func (w *world) tryProfileIn(dir, name string, text []byte) error {
+	others, err := os.ReadDir(w.dirs.config)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, other := range others {
+		if err := os.Symlink(filepath.Join(w.dirs.config, other.Name()), filepath.Join(dir, other.Name())); err != nil {
 			return err
 		}
 	}
-	to, err := profile.ParseTarget(target)
-	if err != nil {
-		return &usageError{err}
-	}
-	if err := profile.Default(source, to).Validate(); err != nil {
-		return &usageError{err}
-	}
-	if name == "" {
-		name = nameOf(source)
-	}
-	if err := profile.ValidName(name); err != nil {
-		return &usageError{err}
-	}
-	if err := os.MkdirAll(w.dirs.config, 0o755); err != nil {
+	before, known := profile.Load(dir)
+	if err := os.WriteFile(filepath.Join(dir, name+".toml"), text, 0o600); err != nil {
 		return err
 	}
-	file := filepath.Join(w.dirs.config, name+".toml")
-	if err := writeNew(file, profile.Template(source, to.String())); errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s exists already; --name gives the profile another name", file)
-	} else if err != nil {
-		return err
+	after, found := profile.Load(dir)
+	if len(after) > len(before) {
+		return nil
 	}
-	fmt.Fprintf(w.stdout, "wrote %s\nnext:\n  rsince watch %s &\n  rsince sync %s\n", file, name, name)
-	return nil
+	return &usageError{since(known, found, func(line string) string {
+		return strings.ReplaceAll(line, dir+"/", w.dirs.config+"/")
+	})}
+}
+
+// since joins what an error says more than an earlier one, each line as edit makes it.
+func since(known, found error, edit func(string) string) error {
+	var old []string
+	if known != nil {
+		old = lines(known)
+	}
+	var fresh []error
+	for _, line := range lines(found) {
+		if !slices.Contains(old, line) {
+			fresh = append(fresh, errors.New(edit(line)))
+		}
+	}
+	return errors.Join(fresh...)
 }
 
 func writeNew(file string, data []byte) error {

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/base64"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -10,17 +11,42 @@ import (
 	"unicode/utf8"
 )
 
+// printLine writes a line for a person. All that people read and that may hold names, or words of other
+// programs, goes through it: what could move the cursor, or make two lines of one, is escaped.
+func printLine(out io.Writer, format string, args ...any) {
+	fmt.Fprintln(out, printable(fmt.Sprintf(format, args...)))
+}
+
+// printable is text with Go's escapes for what is not graphic and for bytes that are not UTF-8.
+func printable(text string) string {
+	var b strings.Builder
+	for len(text) > 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, text[0])
+		case unicode.IsGraphic(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+		text = text[size:]
+	}
+	return b.String()
+}
+
 // quote gives a path as a person can read it: as it is if it is plain, else in double quotes with
 // Go's escapes.
 func quote(path string) string {
-	plain := utf8.ValidString(path) && !strings.ContainsFunc(path, func(r rune) bool {
-		return !unicode.IsGraphic(r) || r == '"' || r == '\\' || r == unicode.ReplacementChar
-	}) && strings.TrimSpace(path) == path
+	plain := printable(path) == path && !strings.ContainsAny(path, "\"\\\uFFFD") && strings.TrimSpace(path) == path
 	if plain {
 		return path
 	}
 	return strconv.Quote(path)
 }
+
+// oneLine puts the lines of joined errors, as text, behind each other.
+func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
 
 // putPath adds a path to a JSON object: as it is if it is text, else in base64 under another key.
 func putPath(line map[string]any, path string) {

@@ -80,10 +80,27 @@ func (w *world) runs(filter logs.Filter) error {
 	if err != nil {
 		return err
 	}
+	if err := w.knownRuns(list, filter.Profiles); err != nil {
+		return err
+	}
 	if w.json {
 		return printRunsJSON(json.NewEncoder(w.stdout), list, filter)
 	}
 	return w.printRuns(list, filter)
+}
+
+// knownRuns refuses a name of which there is neither a profile nor a run.
+func (w *world) knownRuns(list *logs.List, names []string) error {
+	for _, name := range names {
+		known := w.hasProfile(name)
+		for _, err := range list.All(logs.Filter{Profiles: []string{name}, Limit: 1}) {
+			known = known || err == nil
+		}
+		if !known {
+			return &usageError{fmt.Errorf("there is no profile %q in %s, and no run of it", name, w.dirs.config)}
+		}
+	}
+	return nil
 }
 
 // printRunsJSON goes on after a damaged record, and ends with what was damaged.
@@ -114,9 +131,9 @@ func (w *world) printRuns(list *logs.List, filter logs.Filter) error {
 		if ended.IsZero() {
 			ended = time.Now()
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", run.ID, run.Profile,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", run.ID, printable(run.Profile),
 			run.Started.Local().Format(time.DateTime), run.Mode, run.State, roundly(ended.Sub(run.Started)),
-			run.Created+run.Updated, run.Deleted, humanize.IBytes(uint64(run.Bytes)), run.Message)
+			run.Created+run.Updated, run.Deleted, humanize.IBytes(uint64(run.Bytes)), printable(run.Message))
 	}
 	fmt.Fprintf(table, "%d runs\n", n)
 	return errors.Join(damage, table.Flush())

@@ -1,11 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,6 +31,8 @@ type statusLine struct {
 	LastState     logs.State `json:"last_state"`
 	NextFull      *time.Time `json:"next_full"`    // not later than; null if never or with the next run
 	TargetKnown   bool       `json:"target_known"` // whether another disk in the target's place is noticed
+
+	hint string // what to do about Gap
 }
 
 func (w *world) statusCommand() *cobra.Command {
@@ -51,19 +53,16 @@ func (w *world) status(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	watched, err := changes.Ask(ctx, w.dirs.socket)
-	if err != nil && !errors.Is(err, changes.ErrNoWatcher) {
-		w.complain(err)
-	}
+	watcher := w.watcher(ctx)
 	for _, p := range profiles {
-		line, err := w.statusOf(ctx, p, list, watched)
+		line, err := w.statusOf(ctx, p, list, watcher)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 		if w.json {
 			err = json.NewEncoder(w.stdout).Encode(line)
 		} else {
-			err = w.printStatus(p, line)
+			w.printStatus(p, line)
 		}
 		if err != nil {
 			return err
@@ -72,19 +71,17 @@ func (w *world) status(ctx context.Context, names []string) error {
 	return wrong
 }
 
-func (w *world) statusOf(ctx context.Context, p *profile.Profile, list *logs.List, watched map[string]changes.Status) (*statusLine, error) {
+func (w *world) statusOf(ctx context.Context, p *profile.Profile, list *logs.List, watcher watching) (*statusLine, error) {
 	line := &statusLine{Profile: p.Name, Backend: "none", TargetKnown: !p.Target.Daemon}
-	if s, ok := watched[p.Name]; ok && s.Failed != "" {
-		line.Gap = "the watcher cannot watch it: " + s.Failed
-	} else if ok {
+	s, err := watcher.watches(w, p)
+	if err == nil {
 		line.Watching, line.Backend, line.BackendReason, line.Since = true, s.Backend, s.BackendReason, &s.Since
-		if err := changes.Settle(ctx, w.dirs.socket, p.Name); err != nil && !errors.Is(err, changes.ErrNoWatcher) {
-			line.Gap = err.Error()
-		}
-	} else if p.Watch.Backend == "none" {
+		err = changes.Settle(ctx, w.dirs.socket, p.Name)
+	} else if errors.Is(err, errUnwanted) {
 		line.BackendReason = "the profile says so"
-	} else {
-		line.Gap = changes.ErrNoWatcher.Error()
+	}
+	if err != nil {
+		line.Gap, line.hint = err.Error(), w.hint(err)
 	}
 	if err := line.addPending(rsincesync.Journal(w.dirs.profile(p.Name))); err != nil {
 		return nil, err
@@ -105,7 +102,7 @@ func (l *statusLine) addPending(journal string) error {
 		return err
 	}
 	for _, g := range gaps {
-		l.Gap = g.Reason
+		l.Gap = cmp.Or(l.Gap, g.Reason)
 	}
 	if l.Gap == "" {
 		n := changes.Paths(pending)
@@ -138,22 +135,25 @@ func (l *statusLine) addRuns(list *logs.List, name string) error {
 	return nil
 }
 
-func (w *world) printStatus(p *profile.Profile, l *statusLine) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s to %s\n", l.Profile, p.Source, p.Target)
+func (w *world) printStatus(p *profile.Profile, l *statusLine) {
+	printLine(w.stdout, "%s: %s to %s", l.Profile, p.Source, p.Target)
 	row := func(title, format string, args ...any) {
-		fmt.Fprintf(&b, "  %-13s %s\n", title, fmt.Sprintf(format, args...))
+		printLine(w.stdout, "  %-13s %s", title, fmt.Sprintf(format, args...))
 	}
 	switch {
+	case l.Watching && l.BackendReason != "":
+		row("watched", "by %s since %s, because %s", l.Backend, l.Since.Format(time.DateTime), oneLine(l.BackendReason))
 	case l.Watching:
 		row("watched", "by %s since %s", l.Backend, l.Since.Format(time.DateTime))
 	default:
-		row("watched", "no")
+		row("watched", "no, %s", l.Gap)
 	}
-	if l.BackendReason != "" {
-		row("", "because %s", strings.ReplaceAll(l.BackendReason, "\n", "; "))
+	if l.hint != "" {
+		row("", "hint: %s", l.hint)
 	}
 	switch {
+	case l.Pending == nil && !l.Watching:
+		row("pending", "not known")
 	case l.Pending == nil:
 		row("pending", "not known: %s", l.Gap)
 	case l.PendingSince == nil:
@@ -175,6 +175,4 @@ func (w *world) printStatus(p *profile.Profile, l *statusLine) error {
 	if !l.TargetKnown {
 		row("target", "is known to be the right one only by not being empty: a daemon does not tell what it is")
 	}
-	_, err := w.stdout.Write([]byte(b.String()))
-	return err
 }

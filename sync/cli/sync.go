@@ -7,7 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"os"
 	"strings"
 	"time"
 
@@ -90,6 +90,9 @@ func (w *world) jobs(args []string, o syncOptions) ([]*rsincesync.Job, error) {
 		return nil, &usageError{errors.New("--delete-existing goes with SOURCE TARGET; for a profile there is --accept")}
 	}
 	profiles, err := w.profiles(args)
+	if len(profiles) == 0 && len(args) == 2 && isDirectory(args[0]) {
+		err = &advised{err, "if directories are meant: " + w.commandLine("sync", "./"+args[0], "./"+args[1])}
+	}
 	var jobs []*rsincesync.Job
 	for _, p := range profiles {
 		job := *base
@@ -97,6 +100,11 @@ func (w *world) jobs(args []string, o syncOptions) ([]*rsincesync.Job, error) {
 		jobs = append(jobs, &job)
 	}
 	return jobs, err
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // baseJob holds what all jobs of a command line share.
@@ -136,26 +144,13 @@ func isOneShot(args []string) bool {
 }
 
 func (w *world) oneShot(job rsincesync.Job, source, target string, o syncOptions) (*rsincesync.Job, error) {
-	source, err := filepath.Abs(source)
+	p, err := ends(source, target)
 	if err != nil {
 		return nil, err
 	}
-	if !strings.Contains(target, ":") {
-		if target, err = filepath.Abs(target); err != nil {
-			return nil, err
-		}
-	}
-	to, err := profile.ParseTarget(target)
-	if err != nil {
-		return nil, &usageError{err}
-	}
-	p := profile.Default(source, to)
 	p.Watch.Backend = "none"
-	if err := p.Validate(); err != nil {
-		return nil, &usageError{err}
-	}
-	p.Name = source + " " + to.String()
-	sum := sha256.Sum256([]byte(source + "\x00" + to.String()))
+	p.Name = p.Source + " " + p.Target.String()
+	sum := sha256.Sum256([]byte(p.Source + "\x00" + p.Target.String()))
 	job.Profile, job.Dir = p, w.dirs.oneShot(hex.EncodeToString(sum[:12]))
 	job.Existing = rsincesync.KeepExisting
 	if o.deleteExisting {
@@ -169,10 +164,7 @@ func (w *world) runJob(ctx context.Context, job *rsincesync.Job, o syncOptions) 
 	name := job.Profile.Name
 	display := newDisplay(w.stderr, name, !o.quiet && !o.dryRun && !w.json)
 	job.Progress = display.progress
-	job.Warn = func(text string) {
-		display.clear()
-		fmt.Fprintf(w.stderr, "rsince: %s: %s\n", name, text)
-	}
+	job.Warn = func(text string) { display.clear(); w.report(name, oneLine(text)) }
 	if o.verbose || o.dryRun {
 		job.Items = func(item rsync.Item) { display.clear(); w.printItem(item) }
 	}
@@ -180,18 +172,37 @@ func (w *world) runJob(ctx context.Context, job *rsincesync.Job, o syncOptions) 
 	display.clear()
 	code := runCode(run, err)
 	switch {
+	case errors.Is(err, context.Canceled):
+		w.report(name, interruption(job.Profile))
 	case err != nil:
-		w.complainOf(name, forProfile(err, name))
+		w.complainOf(name, &profileError{profile: job.Profile, err: err})
 	case run.State == logs.Partial:
-		w.complainOf(name, errors.New(run.Message))
-		fmt.Fprintf(w.stderr, "hint: rsince changes %s shows what is left, rsince log %s what rsync said\n", name, run.ID)
+		w.report(name, run.Message)
+		w.advise(w.hintOfPartial(job.Profile, run.ID))
 	}
-	if w.json && !o.dryRun {
+	switch told := o.verbose || o.dryRun || isTerminal(w.stdout) && !o.quiet; {
+	case w.json && !o.dryRun:
 		_ = json.NewEncoder(w.stdout).Encode(run)
-	} else if code == exitDone && !o.quiet && (isTerminal(w.stdout) || o.verbose || o.dryRun) {
-		fmt.Fprintln(w.stdout, summary(run, o.dryRun))
+	case !w.json && code == exitDone && told:
+		printLine(w.stdout, "%s", summary(run, o.dryRun))
 	}
 	return code
+}
+
+// interruption says what becomes of a run that was ended by a signal.
+func interruption(p *profile.Profile) string {
+	if oneShot(p) {
+		return "interrupted; the next run does what is left"
+	}
+	return "interrupted; all changes are still pending"
+}
+
+func (w *world) hintOfPartial(p *profile.Profile, id string) string {
+	log := w.commandLine("log", id)
+	if oneShot(p) {
+		return log + " shows what rsync said"
+	}
+	return w.commandLine("changes", p.Name) + " shows what is left, " + log + " what rsync said"
 }
 
 // summary is the line in which a run ends.
@@ -210,7 +221,7 @@ func summary(run logs.Run, dry bool) string {
 
 func (w *world) printItem(item rsync.Item) {
 	if !w.json {
-		fmt.Fprintf(w.stdout, "%-7s %s\n", item.Action, quote(item.Path))
+		printLine(w.stdout, "%-7s %s", item.Action, quote(item.Path))
 		return
 	}
 	line := map[string]any{"action": item.Action.String(), "bytes": item.Bytes}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -25,7 +26,8 @@ func (w *world) watchCommand() *cobra.Command {
 		Use:   "watch [PROFILE...]",
 		Short: "Note what changes in the sources of these profiles (default: all)",
 		Long: `Watch notes what changes in the sources of these profiles (default: all) until it is
-ended by SIGTERM or SIGINT. SIGHUP makes it read the profiles again.`,
+ended by SIGTERM or SIGINT. SIGHUP makes it read the profiles again: those that it was
+started for, or all there are.`,
 		ValidArgsFunction: w.names,
 		RunE:              func(c *cobra.Command, args []string) error { return w.watch(c.Context(), args) },
 	}
@@ -37,20 +39,36 @@ const watchGC = 50
 
 func (w *world) watch(ctx context.Context, names []string) error {
 	debug.SetGCPercent(watchGC)
-	profiles, err := w.profiles(names)
-	if err != nil {
-		return err
-	}
+	profiles, wrong := w.profiles(names)
 	watched := w.toWatch(profiles)
-	if len(watched) == 0 {
+	switch {
+	case len(watched) == 0 && wrong != nil:
+		return wrong
+	case len(watched) == 0:
 		return &usageError{errors.New("none of these profiles is to be watched (watch.backend is none)")}
 	}
+	w.complain(wrong)
 	backends, release := w.backends()
-	watcher := changes.Watcher{Backends: backends, Socket: w.dirs.socket, Report: w.report}
-	reload, stop := w.reloads(ctx, names)
-	err = watcher.Run(ctx, watched, reload, w.ready)
+	watcher := changes.Watcher{
+		Backends: backends, Socket: w.dirs.socket, Only: names,
+		Report: func(name, message string) { w.report(name, oneLine(message)) }, Ready: tellSystemd,
+	}
+	reload, stop := w.reloads(ctx, names, watched)
+	err := watcher.Run(ctx, watched, reload, w.ready)
 	stop()
+	if errors.Is(err, changes.ErrOtherWatcher) {
+		err = w.otherWatcher(ctx, err, names)
+	}
 	return errors.Join(err, release())
+}
+
+// otherWatcher adds which process it is, and what to do if it is that one that is to watch.
+func (w *world) otherWatcher(ctx context.Context, err error, names []string) error {
+	other := w.watcher(ctx)
+	if other.err != nil {
+		return err
+	}
+	return &advised{fmt.Errorf("%w (process %d)", err, other.process.PID), other.reread(w, names...)}
 }
 
 func (w *world) toWatch(profiles []*profile.Profile) []changes.Watched {
@@ -91,8 +109,8 @@ func (u unavailable) Watch(context.Context, changes.Source, changes.Recorder) (c
 	return nil, u.err
 }
 
-// reloads sends the profiles anew on each SIGHUP.
-func (w *world) reloads(ctx context.Context, names []string) (reload <-chan []changes.Watched, stop func()) {
+// reloads sends the profiles anew on each SIGHUP. One that has become wrong stays as it was.
+func (w *world) reloads(ctx context.Context, names []string, current []changes.Watched) (reload <-chan []changes.Watched, stop func()) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, unix.SIGHUP)
 	fresh := make(chan []changes.Watched)
@@ -100,13 +118,14 @@ func (w *world) reloads(ctx context.Context, names []string) (reload <-chan []ch
 	go func() {
 		defer close(ended)
 		for range hangup {
-			profiles, err := w.profiles(names)
-			if err != nil {
-				w.complain(fmt.Errorf("reading the profiles again; going on with the old ones: %w", err))
-				continue
+			profiles, wrong := w.profiles(names)
+			current = append(w.toWatch(profiles), w.onlyWrong(current, profiles)...)
+			if wrong != nil {
+				w.report("", "read the profiles again; what is wrong is watched as it was before")
+				w.complain(wrong)
 			}
 			select {
-			case fresh <- w.toWatch(profiles):
+			case fresh <- current:
 			case <-ctx.Done():
 			}
 		}
@@ -118,18 +137,21 @@ func (w *world) reloads(ctx context.Context, names []string) (reload <-chan []ch
 	}
 }
 
-func (w *world) ready(name string, s changes.Status) {
-	fmt.Fprintf(w.stdout, "watching %s (%s, since %s)\n", name, s.Backend, s.Since.Format(time.RFC3339))
-	if s.BackendReason != "" {
-		fmt.Fprintf(w.stderr, "rsince: %s: not watched by a better backend: %s\n", name, s.BackendReason)
-	}
-	// Without systemd there is nobody to tell, and nothing else to do about an error.
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+// onlyWrong returns those of the watched that are no good profiles now, but are there.
+func (w *world) onlyWrong(watched []changes.Watched, good []*profile.Profile) []changes.Watched {
+	return slices.DeleteFunc(slices.Clone(watched), func(old changes.Watched) bool {
+		isGood := slices.ContainsFunc(good, func(p *profile.Profile) bool { return p.Name == old.Name })
+		return isGood || !w.hasProfile(old.Name)
+	})
 }
 
-func (w *world) report(name, message string) {
-	if name != "" {
-		message = name + ": " + message
+func (w *world) ready(name string, s changes.Status) {
+	printLine(w.stdout, "watching %s (%s, since %s)", name, s.Backend, s.Since.Format(time.RFC3339))
+	if s.BackendReason != "" {
+		w.report(name, "not watched by a better backend: "+oneLine(s.BackendReason))
 	}
-	fmt.Fprintf(w.stderr, "rsince: %s\n", message)
 }
+
+// tellSystemd says that the service is ready. Without systemd there is nobody to tell, and nothing else to
+// do about an error.
+func tellSystemd() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }
