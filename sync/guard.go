@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -67,19 +69,21 @@ func (r *run) meetTarget(ctx context.Context) error {
 		}
 	}
 	r.memory.Target = id
-	if r.Profile.Target.Daemon {
-		return r.meetModule(ctx)
+	if len(r.held) == 2 {
+		if err := r.meetApart(r.held[0], r.held[1]); err != nil {
+			return err
+		}
 	}
-	return nil
+	return r.meetFilled(ctx)
 }
 
-// meetModule refuses the target on an rsync daemon if it was filled and is empty, which is all that can
-// be told of it.
-func (r *run) meetModule(ctx context.Context) error {
-	if r.firstRun() || r.memory.Entries == 0 || r.Accept {
+// meetFilled refuses a target that was filled and is empty. Of one on an rsync daemon that is all that
+// can be told.
+func (r *run) meetFilled(ctx context.Context) error {
+	if r.firstRun() || r.memory.Entries == 0 || r.Accept || r.Full {
 		return nil
 	}
-	empty, err := r.engine.TargetEmpty(ctx)
+	empty, err := r.targetEmpty(ctx)
 	if err != nil {
 		return &SkippedError{fmt.Errorf("the target is not there: %w", err)}
 	}
@@ -90,6 +94,23 @@ func (r *run) meetModule(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// targetEmpty reports whether the target holds nothing, or only what mkfs makes.
+func (r *run) targetEmpty(ctx context.Context) (bool, error) {
+	if !r.Profile.Target.Local() {
+		return r.engine.TargetEmpty(ctx)
+	}
+	dir, err := os.Open(r.Profile.Target.Path)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(2)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return !slices.ContainsFunc(names, func(name string) bool { return name != "lost+found" }), err
 }
 
 // stillMet makes sure that what was copied to is what was met.
@@ -209,9 +230,16 @@ func (r *run) dryEngine(visit func(path string)) *rsync.Engine {
 }
 
 // protected gives the rsync arguments that keep names on the target which the source does not have: what
-// mkfs makes, and what a one-shot found there.
+// mkfs makes, rsince's own directories, and what a one-shot found there.
 func (r *run) protected() []string {
 	args := []string{"--filter=P /lost+found"}
+	if t := r.Profile.Target; t.Local() {
+		for _, own := range r.Own {
+			if rel, ok := below(resolved(own), resolved(t.Path)); ok {
+				args = append(args, "--filter=P "+filter.Literal(rel))
+			}
+		}
+	}
 	if r.Existing == KeepExisting {
 		for _, path := range r.memory.Existing {
 			args = append(args, "--filter=P "+filter.Literal(string(path)))
@@ -297,7 +325,8 @@ func (r *run) countReplaced(ctx context.Context, dry *rsync.Engine, paths []stri
 	return nil
 }
 
-// eachBelow calls visit for a name and everything below it; for none if there is none.
+// eachBelow calls visit for a name and everything below it; for none if there is none. What it may not
+// read, or cannot for its depth, counts as empty: deleting it will fail, or not.
 func eachBelow(ctx context.Context, root, path string, visit func(path string)) error {
 	return filepath.WalkDir(filepath.Join(root, path), func(found string, _ fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // the target may have a file where the source had a directory
@@ -305,6 +334,9 @@ func eachBelow(ctx context.Context, root, path string, visit func(path string)) 
 		}
 		if rel, ok := below(found, filepath.Clean(root)); ok {
 			visit(rel)
+		}
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENAMETOOLONG) {
+			err = nil
 		}
 		return errors.Join(err, ctx.Err())
 	})

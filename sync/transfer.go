@@ -20,8 +20,9 @@ import (
 func (r *run) newEngine(lock *targetLock) *rsync.Engine {
 	p := r.Profile
 	e := &rsync.Engine{
-		Source: r.source.Path, Target: p.Target.String(), OneFileSystem: p.OneFileSystem,
-		Options: p.RsyncOptions, Stall: p.Stall, Nice: p.Priority.Nice, IO: p.Priority.IO,
+		Source: r.source.Path, Target: p.Target.String(),
+		OneFileSystem: p.OneFileSystem && !onType(r.source.Path, unix.BTRFS_SUPER_MAGIC), // a subvolume is no mount
+		Options:       p.RsyncOptions, Stall: p.Stall, Nice: p.Priority.Nice, IO: p.Priority.IO,
 		Inherit: lock.files, DryRun: r.DryRun, Items: r.Items, Log: io.Discard,
 	}
 	if r.log != nil {
@@ -42,13 +43,16 @@ func (r *run) newEngine(lock *targetLock) *rsync.Engine {
 }
 
 // onFUSE reports whether a file system in user space holds the directory, or would hold it.
-func onFUSE(dir string) bool {
+func onFUSE(dir string) bool { return onType(dir, unix.FUSE_SUPER_MAGIC) }
+
+// onType reports whether a file system with this magic number (statfs(2)) holds the directory, or would.
+func onType(dir string, magic int64) bool {
 	var st unix.Statfs_t
 	err := unix.Statfs(dir, &st)
 	if errors.Is(err, unix.ENOENT) && dir != "/" {
-		return onFUSE(filepath.Dir(dir))
+		return onType(filepath.Dir(dir), magic)
 	}
-	return err == nil && st.Type == unix.FUSE_SUPER_MAGIC
+	return err == nil && int64(st.Type) == magic
 }
 
 // makeRemote has rsync make a target on another machine before the first run, which is to know it.

@@ -175,3 +175,38 @@ func TestUnreadDirectory(t *testing.T) {
 	s.syncs("ok", "p")
 	s.holds(false, "dst/d/build")
 }
+
+// A target that holds the source, or lies in it, is found also behind a bind mount.
+func TestBindMounts(t *testing.T) {
+	s := newSite(t, 0)
+	s.writes("src/below/file", "src/file")
+	binds := func(from, to string) {
+		s.must(os.MkdirAll(s.dir+"/"+to, 0o755))
+		s.must(unix.Mount(s.dir+"/"+from, s.dir+"/"+to, "", unix.MS_BIND, ""))
+		t.Cleanup(func() { _ = unix.Unmount(s.dir+"/"+to, unix.MNT_DETACH) })
+	}
+	binds(".", "dst/above")
+	binds("src", "dst/same")
+	binds("src/below", "dst/below")
+	for _, target := range []string{"above", "same", "below"} {
+		s.profile(target, s.dir+"/dst/"+target)
+		s.syncs("failed", target)
+		s.syncs("failed", "--accept", target)
+	}
+	s.holds(true, "src/below/file", "src/file", "etc")
+}
+
+// A target that was filled and is empty is not the one it was, whatever its identity.
+func TestEmptiedTarget(t *testing.T) {
+	s := newSite(t, 0)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "inotify"`)
+	s.writes("src/a", "src/b")
+	s.startWatcher("p")
+	s.syncs("ok", "p")
+	s.must(os.Remove(s.dir + "/dst/a"))
+	s.must(os.Remove(s.dir + "/dst/b"))
+	s.writes("src/b")
+	s.syncs("refused", "p")
+	s.syncs("ok", "--accept", "p")
+	s.equal("p", s.dir+"/dst")
+}

@@ -37,6 +37,7 @@ type report struct {
 	noDeletions bool
 	device      bool
 	stray       bool
+	vanished    bool
 	errnos      map[syscall.Errno]int // of failures on the target
 	unclear     bool                  // something failed, and what is not known
 	began       bool                  // an item was told
@@ -106,6 +107,7 @@ func (r *report) take(m message) {
 			r.charge(r.names.paths(m), m.text)
 		}
 	case vanishedMessage:
+		r.vanished = true
 		for _, path := range r.names.paths(m) {
 			if path == "." {
 				r.unclear = true
@@ -294,7 +296,7 @@ func (r *report) verdict(err error) error {
 func (r *report) harmless(e *ExitError) bool {
 	switch e.Code {
 	case codeVanished:
-		return true
+		return r.vanished
 	case codePartial:
 	default:
 		return false
