@@ -2,13 +2,16 @@ package sync
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
 
 // Check tries whether the job could run now: source and target are there and are what they were,
 // and rsync behaves. It returns what it found out about the target, or what is amiss. It changes
-// nothing but a directory of its own in the target, which it removes.
+// nothing but a directory of its own, which it removes, in the target or where that will be.
 func (j *Job) Check(ctx context.Context) (string, error) {
 	check := *j
 	check.DryRun = true
@@ -18,13 +21,23 @@ func (j *Job) Check(ctx context.Context) (string, error) {
 		return "", err
 	}
 	r.engine = r.newEngine(&targetLock{})
+	defer r.held.release()
 	if err := r.meet(ctx); err != nil {
 		return "", err
+	}
+	var found []string
+	if t := j.Profile.Target; t.Local() && len(r.held) == 1 {
+		in := filepath.Dir(t.Path)
+		if _, err := os.Stat(in); err != nil {
+			return "", &SkippedError{fmt.Errorf("the target is not there, nor is %s, in which the first run makes it: %w", in, err)}
+		}
+		r.engine.Target = in
+		found = append(found, "the target is not there yet, the first run makes it in "+in)
 	}
 	if err := r.askTarget(ctx); err != nil {
 		return "", err
 	}
-	found := []string{"rsync " + r.engine.Capabilities.Version}
+	found = append(found, "rsync "+r.engine.Capabilities.Version)
 	if r.engine.Capabilities.RemoteVersion != "" {
 		found = append(found, "there "+r.engine.Capabilities.RemoteVersion)
 	}

@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,7 +35,7 @@ func (w *world) check(ctx context.Context, names []string) error {
 		watch, watchErr := w.checkWatch(ctx, p, watcher)
 		w.verdict(p, "watch", watch, watchErr)
 		job := &rsincesync.Job{Profile: p, Dir: w.dirs.profile(p.Name), Own: w.dirs.own()}
-		copied, copyErr := checkCopy(ctx, job)
+		copied, copyErr := job.Check(ctx)
 		w.verdict(p, "copy", copied, copyErr)
 		if watchErr != nil || copyErr != nil {
 			codes = append(codes, exitFailed)
@@ -109,25 +106,6 @@ func (w *world) couldWatch(ctx context.Context, p *profile.Profile) (string, err
 		refusals = errors.Join(refusals, fmt.Errorf("%s: %w", b.Name(), err))
 	}
 	return "", errors.Join(refusals, release())
-}
-
-// checkCopy tries whether the job could run. Of a target that the first run is to make, it looks at the
-// directory in which that will be.
-func checkCopy(ctx context.Context, job *rsincesync.Job) (string, error) {
-	target := job.Profile.Target
-	last, err := rsincesync.LastFull(job.Dir)
-	_, statErr := os.Stat(target.Path)
-	if err != nil || !last.IsZero() || !target.Local() || !errors.Is(statErr, fs.ErrNotExist) {
-		return job.Check(ctx)
-	}
-	in := filepath.Dir(target.Path)
-	if _, err := os.Stat(in); err != nil {
-		return "", &rsincesync.SkippedError{Err: fmt.Errorf("the target is not there, nor is %s, in which the first run makes it: %w", in, err)}
-	}
-	parent := *job.Profile
-	parent.Target.Path = in
-	found, err := (&rsincesync.Job{Profile: &parent, Dir: filepath.Join(job.Dir, "none"), Own: job.Own}).Check(ctx)
-	return fmt.Sprintf("the target is not there yet, the first run makes it in %s; %s", in, found), err
 }
 
 // deaf is a Recorder for a watch of which nobody wants to hear.
