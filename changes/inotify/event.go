@@ -55,7 +55,7 @@ func (w *watch) inside(ctx context.Context, d *dir, name string, op fsnotify.Op)
 		w.rec.Record(path, changes.Subtree)
 	case op.Has(fsnotify.Remove | fsnotify.Rename):
 		w.rec.Record(path, changes.Gone)
-	case op.Has(fsnotify.Create) && w.mayBeDir(path):
+	case op.Has(fsnotify.Create) && w.mayBeDir(d, name):
 		w.refresh(ctx, d, name, false)
 		w.rec.Record(path, changes.Subtree)
 	case op.Has(fsnotify.Create | fsnotify.Write):
@@ -82,13 +82,18 @@ func (w *watch) attributes(ctx context.Context, d *dir) {
 	w.rec.Record(path, changes.Subtree)
 }
 
-// mayBeDir reports false only if there is nothing, or no directory, at path. A wrong answer because
-// something further up has moved does no harm: that has its own events, and a scan.
-func (w *watch) mayBeDir(path string) bool {
-	var st unix.Stat_t
-	err := retry(func() error { return unix.Lstat(w.absolute(path), &st) })
+// mayBeDir reports false only if there is nothing, or no directory, at name in d. While d is not where
+// it should be nobody can tell, and a path would lead to nothing or into another tree: what is moved
+// above the source has no event, and may be moved back before anyone looks.
+func (w *watch) mayBeDir(d *dir, name string) bool {
+	f, _, err := w.at(d, unix.O_PATH)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	st, err := statAt(int(f.Fd()), name)
 	if err == nil {
-		return st.Mode&unix.S_IFMT == unix.S_IFDIR
+		return st.isDir
 	}
 	return !errors.Is(err, unix.ENOENT)
 }

@@ -44,7 +44,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("becoming nobody needs root; all other tests run as an ordinary user anyway")
 	}
-	again(t, "TestOperations|TestSkip|TestCookies", &syscall.SysProcAttr{Credential: nobody})
+	again(t, "TestOperations|TestSkip|TestCookies|TestMadeWhileTheSourceWasAway", &syscall.SysProcAttr{Credential: nobody})
 }
 
 var nobody = &syscall.Credential{Uid: 65534, Gid: 65534}

@@ -110,6 +110,24 @@ func (w *watch) checkMounts(ctx context.Context) {
 			w.remounted(ctx, path)
 		}
 	}
+	if !w.source.OneFileSystem {
+		w.checkHeard(ctx)
+	}
+}
+
+// checkHeard finds what was unmounted and mounted again and looks the same in the table.
+func (w *watch) checkHeard(ctx context.Context) {
+	for _, path := range slices.Sorted(maps.Keys(w.mounted)) {
+		d := w.find(path)
+		if d == nil {
+			continue // not seen, for a reason that was told
+		}
+		err := w.heard(d)
+		if err == nil || denied(err) && d.blind {
+			continue
+		}
+		w.remounted(ctx, path)
+	}
 }
 
 func (w *watch) remounted(ctx context.Context, path string) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
@@ -16,12 +17,19 @@ var (
 	// errMoved: the directory is no longer where it was. Its events, which will be handled later,
 	// say where it went.
 	errMoved     = errors.New("it was moved or removed meanwhile")
+	errUnwatched = errors.New("its watch has ended")
 	errFileMount = errors.New("a file is mounted there, and only directories are watched")
 )
 
 // at opens d where it should be.
 func (w *watch) at(d *dir, flags uint64) (*os.File, stat, error) {
 	f, err := openDir(w.absolute(d.path()), flags)
+	if denied(err) {
+		if _, above := w.lookAtSource(); above != nil {
+			// Not for want of permission in the source, whose end would have an event.
+			err = fmt.Errorf("the source cannot be reached: %v", above)
+		}
+	}
 	if err != nil {
 		return nil, stat{}, err
 	}
@@ -55,7 +63,8 @@ func (w *watch) refresh(ctx context.Context, parent *dir, name string, anew bool
 		if denied(err) {
 			parent.setBlind()
 		} else {
-			// If parent moved, its own events are still to come, and this note goes with it.
+			// If parent moved, its own events are still to come, and this note goes with it. If
+			// something above the source moved, parent may be back when the note is looked at.
 			w.unwatched[path] = err
 		}
 		return
@@ -191,6 +200,28 @@ func (w *watch) enter(d *dir, add func(*dir, *os.File) error) ([]*dir, error) {
 // nothing.
 func (w *watch) add(d *dir, f *os.File) error {
 	return w.keys.with(d.key, int(f.Fd()), w.fs.Add)
+}
+
+// heard returns nil if d is where it should be and its watch still exists. The kernel ends the watches of
+// a file system that is unmounted (IN_UNMOUNT, inotify(7)), fsnotify does not pass that on, and when it is
+// mounted again the mount id, the device number and the inode can all be as before.
+//
+// To ask for one watch, it is added under another key: where there is one already fsnotify keeps only
+// that, and does not know the other key.
+func (w *watch) heard(d *dir) error {
+	f, _, err := w.at(d, unix.O_PATH)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	key := w.keys.next()
+	if err := w.keys.with(key, int(f.Fd()), w.fs.Add); err != nil {
+		return err
+	}
+	if err := w.fs.Remove(w.keys.path(key)); !errors.Is(err, fsnotify.ErrNonExistentWatch) {
+		return errUnwatched
+	}
+	return nil
 }
 
 func gone(err error) bool {

@@ -51,17 +51,19 @@ func (w *watch) lookAtSource() (stat, error) {
 	return statAt(int(f.Fd()), "")
 }
 
-// checkSource makes sure that the source's path leads to the directory that is watched. If it leads
-// to another one, or to one again, that is watched from now on.
+// checkSource makes sure that the source's path leads to the directory that is watched, and that it
+// still is. If it leads to another one, or to one again, that is watched from now on.
 func (w *watch) checkSource(ctx context.Context) {
 	st, err := w.lookAtSource()
 	there := err == nil
 	if w.root != nil {
-		if there && st.identity == w.root.id && st.mount == w.rootMount {
-			return
-		}
-		if there {
+		switch {
+		case there && (st.identity != w.root.id || st.mount != w.rootMount):
 			err = errors.New("something else is there now")
+		case there:
+			if err = w.heard(w.root); err == nil {
+				return
+			}
 		}
 		w.loseSource(fmt.Sprintf("the source was moved, removed, mounted over or unmounted: %v", err))
 	}
