@@ -26,8 +26,9 @@ func newDisplay(out io.Writer, name string, wanted bool) *display {
 	return d
 }
 
-// progress draws the line anew. How many entries were listed is no total: one may stand for a whole tree.
-func (d *display) progress(p rsync.Progress, _ int) {
+// progress draws the line anew. How many entries were listed is shown as long as it can be the total: one
+// may stand for a whole tree.
+func (d *display) progress(p rsync.Progress, listed int) {
 	if d.out == nil {
 		return
 	}
@@ -35,8 +36,11 @@ func (d *display) progress(p rsync.Progress, _ int) {
 	defer d.mu.Unlock()
 	d.shown = true
 	done := humanize.Comma(p.Paths) + " paths"
-	if p.Percent >= 0 {
+	switch {
+	case p.Percent >= 0:
 		done = fmt.Sprintf("%d %%, %s", p.Percent, done)
+	case p.Paths <= int64(listed):
+		done = fmt.Sprintf("%s of %s paths", humanize.Comma(p.Paths), humanize.Comma(int64(listed)))
 	}
 	fmt.Fprintf(d.out, "\r%s: %s, %s, %s/s\x1b[K", printable(d.name), done, humanize.IBytes(uint64(p.Bytes)), humanize.IBytes(uint64(p.Rate)))
 }
