@@ -181,9 +181,21 @@ func TestTargetAsAWhole(t *testing.T) {
 	t.Run("full", func(t *testing.T) {
 		e := newEngine(t)
 		mount(t, "tmpfs", e.Target, "tmpfs", 0, "size=64k")
-		write(t, e.Source, "a="+strings.Repeat("x", 1<<20), "b=1")
-		_, err := e.Paths(t.Context(), paths, true)
-		if !errors.Is(err, ErrTargetFull) || !errors.Is(err, syscall.ENOSPC) {
+		large := strings.Repeat("x", 1<<20)
+		write(t, e.Source, "a="+large, "b=1")
+		for name, pass := range map[string]func() (Result, error){
+			"list": func() (Result, error) { return e.Paths(t.Context(), paths, true) },
+			"full": func() (Result, error) { return e.Full(t.Context(), true) },
+		} {
+			res, err := pass()
+			if err != nil || len(res.Failed) != 1 || res.Failed[0].Path != "a" || !res.Failed[0].NoRoom() || target(t, e, "b") != "1" {
+				t.Errorf("%s: %+v, %v", name, res, err)
+			}
+		}
+		for i := range 20 { // that many are not tried one by one
+			write(t, e.Source, fmt.Sprintf("more%d=%s", i, large))
+		}
+		if _, err := e.Full(t.Context(), true); !errors.Is(err, ErrTargetFull) || !errors.Is(err, syscall.ENOSPC) {
 			t.Error(err)
 		}
 	})
