@@ -47,11 +47,10 @@ func fileKind(mask uint64) changes.Kind {
 // is a snapshot. After a removal there may be another under the same name, and what was in the old
 // one is never named again.
 func (v *view) applyDirectory(e *event) {
-	dir := v.lookup(e.dir)
-	if dir == outside || dir == skipped {
+	path := v.named(e.dir, e.name)
+	if path == "" {
 		return
 	}
-	path := join(dir, string(e.name))
 	kind := changes.Attributes
 	switch {
 	case e.mask&unix.FAN_DELETE != 0 || e.mask&unix.FAN_CREATE != 0 && v.isSubvolume(path):
@@ -69,33 +68,38 @@ func (v *view) isSubvolume(path string) bool {
 	return v.mount.FSType == "btrfs" && unix.Lstat(path, &stat) == nil && stat.Ino == 256
 }
 
-// renameDirectory records both names as subtrees in doubt and forgets all paths, for they may lead
-// through the directory, also when it came from outside every source.
+// renameDirectory records both names as subtrees in doubt and forgets where directories lie, for they
+// may lie in this one, also when it came from outside every source.
+//
+// One that goes from outside to outside takes nothing with it but what is outside and stays so, and
+// the cache is kept: else whoever may write anywhere could keep it empty. Should the cache be wrong
+// in calling the new parent outside, then that or one above it went into a source after it was
+// looked at. Of all such moves the one nearest to the source went to a directory that has been in the
+// source all the time. Its event empties the cache, or has yet to be read.
 func (v *view) renameDirectory(e *event) {
-	v.paths.clear()
+	if v.lookup(e.dir).area == outside && v.lookup(e.newDir).area == outside {
+		return
+	}
+	v.sites.clear()
 	from, to := v.moved(e.dir, e.name), v.moved(e.newDir, e.newName)
 	v.recordRename(from, to, true)
 	for _, w := range v.watches {
-		if from != outside && below(w.source.Path, from) || to != outside && below(w.source.Path, to) {
+		if from != "" && below(w.source.Path, from) || to != "" && below(w.source.Path, to) {
 			// What happened inside meanwhile was not seen under the source's path.
 			w.moved = true
 		}
 	}
 }
 
-// moved returns a path that a directory had or now has, in a source or not; outside if there is none.
+// moved returns a path that a directory had or now has, in a source or above one; else nothing.
 func (v *view) moved(dir handle, name []byte) string {
-	parent, err := v.resolve(dir)
-	if err != nil {
-		if !isGone(err) {
-			v.gap("finding a renamed directory: " + err.Error())
-		}
-		return outside
+	if s := v.lookup(dir); s.area == above {
+		return join(s.path, string(name))
 	}
-	return join(parent, string(name))
+	return v.named(dir, name)
 }
 
-// recordRename records what of both paths lies in a source. Either may be outside.
+// recordRename records what of both paths lies in a source. Either may be empty.
 func (v *view) recordRename(from, to string, dir bool) {
 	was, is := changes.Gone, changes.Content
 	if dir {
@@ -120,21 +124,17 @@ func (v *view) applyFile(e *event) {
 	if e.mask&unix.FAN_CREATE != 0 {
 		v.single.drop(e.file) // it may be a new link to a known file
 	}
-	dir := v.lookup(e.dir)
-	if dir == skipped {
-		return
-	}
+	path := v.named(e.dir, e.name)
 	touched := e.mask&(written|unix.FAN_ATTRIB) != 0
-	if dir == outside {
-		if touched {
+	if path == "" {
+		if touched && v.lookup(e.dir).area != skipped {
 			v.applyOutside(e)
 		}
 		return
 	}
-	path := join(dir, string(e.name))
 	leads, links := true, 1
 	if touched {
-		leads, links = v.leads(path, e.file)
+		leads, links = v.leads(e)
 	}
 	if leads || e.mask&named != 0 {
 		v.recordPath(path, fileKind(e.mask))
@@ -150,26 +150,33 @@ func (v *view) applyFile(e *event) {
 	}
 }
 
-// leads reports whether path is a name of the file, and how many names that has. A path that is too
-// long to be asked for is believed.
-func (v *view) leads(path string, file handle) (leads bool, links int) {
-	if len(path) >= unix.PathMax {
-		return true, 1
-	}
-	var stat unix.Stat_t
-	if !v.shows(path, file) || unix.Lstat(path, &stat) != nil {
+// leads reports whether the event's name is one of its file's, and how many names that has. It asks
+// in the directory itself, which need not be visible nor have a path.
+func (v *view) leads(e *event) (leads bool, links int) {
+	dir, err := v.open(e.dir)
+	if err != nil {
 		return false, 0
 	}
-	return true, int(stat.Nlink)
+	defer unix.Close(dir)
+	name := string(e.name)
+	var stat unix.Stat_t
+	if err := unix.Fstatat(dir, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return false, 0
+	}
+	got, _, err := unix.NameToHandleAt(dir, name, 0)
+	return err == nil && e.file.is(got), int(stat.Nlink)
 }
 
-// named returns the path of a name in a directory; outside if that is not in a source.
+// named returns the path of a name in a directory of a source, and nothing elsewhere. A name without
+// a path, deep in a source, is recorded: the subtree that it is in is in doubt.
 func (v *view) named(dir handle, name []byte) string {
-	path := v.lookup(dir)
-	if path == outside || path == skipped {
-		return outside
+	switch s := v.lookup(dir); s.area {
+	case inside:
+		return join(s.path, string(name))
+	case deep:
+		v.recordPath(s.path, changes.Subtree)
 	}
-	return join(path, string(name))
+	return ""
 }
 
 func (v *view) recordPath(path string, kind changes.Kind) {

@@ -4,36 +4,37 @@ package fanotify
 const cacheLimit = 5 << 20
 
 // entryCost is about what a map entry takes beyond the bytes of its key and value.
-const entryCost = 72
+const entryCost = 80
 
 // A cache remembers what was found out about a file handle. The zero value is empty. A full one
 // begins anew: that costs a few system calls for each handle still in use, and no bookkeeping.
-type cache struct {
-	paths map[string]string
-	size  int
+type cache[V any] struct {
+	entries map[string]V
+	size    int
 }
 
-func (c *cache) get(h handle) (string, bool) {
-	path, ok := c.paths[string(h)]
-	return path, ok
+func (c *cache[V]) get(h handle) (V, bool) {
+	value, ok := c.entries[string(h)]
+	return value, ok
 }
 
-func (c *cache) put(h handle, path string) {
-	cost := len(h) + len(path) + entryCost
-	if c.size+cost > cacheLimit || c.paths == nil {
-		c.paths = make(map[string]string)
+// put remembers value, which keeps so many bytes alive that no other entry does.
+func (c *cache[V]) put(h handle, value V, bytes int) {
+	cost := len(h) + bytes + entryCost
+	if c.size+cost > cacheLimit || c.entries == nil {
+		c.entries = make(map[string]V)
 		c.size = 0
 	}
-	c.paths[string(h)] = path
+	c.entries[string(h)] = value
 	c.size += cost
 }
 
-func (c *cache) drop(h handle) {
-	delete(c.paths, string(h)) // its size stays counted until the cache begins anew
+func (c *cache[V]) drop(h handle) {
+	delete(c.entries, string(h)) // its size stays counted until the cache begins anew
 }
 
-// clear forgets everything, as every rename of a directory asks for.
-func (c *cache) clear() {
-	c.paths = nil
+// clear forgets everything.
+func (c *cache[V]) clear() {
+	c.entries = nil
 	c.size = 0
 }

@@ -6,16 +6,17 @@ import (
 )
 
 func TestCacheIsBounded(t *testing.T) {
-	var c cache
+	var c cache[string]
 	h := make(handle, 12)
 	most := 0
 	for i := range uint32(200_000) {
 		binary.NativeEndian.PutUint32(h, i)
-		c.put(h, "/a/path/of/about/forty/bytes/as/many/are")
+		const path = "/a/path/of/about/forty/bytes/as/many/are"
+		c.put(h, path, len(path))
 		if path, ok := c.get(h); !ok || path == "" {
 			t.Fatalf("entry %d is not there", i)
 		}
-		most = max(most, len(c.paths))
+		most = max(most, len(c.entries))
 	}
 	if most < 30_000 || most > 50_000 {
 		t.Errorf("held %d entries at most", most)
@@ -25,7 +26,7 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Error("a dropped entry is still there")
 	}
 	c.clear()
-	if len(c.paths) != 0 || c.size != 0 {
+	if len(c.entries) != 0 || c.size != 0 {
 		t.Error("not empty after clear")
 	}
 }

@@ -34,7 +34,8 @@ const (
 		unix.FAN_MODIFY | unix.FAN_CLOSE_WRITE | unix.FAN_ATTRIB | unix.FAN_ONDIR
 )
 
-// ErrClosed is what a Group's methods return once it is closed or could not go on reading.
+// ErrClosed is what the methods of a Group and its watches return once it is closed or could not go on
+// reading, or the watch is closed.
 var ErrClosed = errors.New("fanotify group is closed")
 
 // A Group is one fanotify queue with a mark on each file system that holds a source.
@@ -49,14 +50,20 @@ type Group struct {
 	views   []*view
 	watches []*watch
 	buf     []byte
+	told    uint64    // how many events were told
+	queued  uint64    // how many are known to have been queued; that the queue is empty says they were told
+	reading end       // what is read before anything that came later is waited for
 	read    time.Time // everything that finished before is told
+	waiting []request // in the order of their ends
 	closing bool
 }
 
-// A request is run by the reading goroutine, after it has read everything queued before.
+// A request is run by the reading goroutine, after it has told everything queued before.
 type request struct {
-	run  func() error
-	done chan error
+	run    func() error
+	done   chan error
+	atOnce bool   // it does not wait for what is queued
+	after  uint64 // how many events are told before
 }
 
 // Open makes a group without marks. It fails without CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH, and
@@ -86,7 +93,7 @@ func Open() (*Group, error) {
 		wake:     os.NewFile(uintptr(wake), "eventfd"),
 		requests: make(chan request, 16),
 		done:     make(chan struct{}),
-		buf:      make([]byte, 256<<10),
+		buf:      make([]byte, 64<<10),
 		read:     time.Now(),
 	}
 	go g.loop(wake, mounts)
@@ -107,9 +114,10 @@ func (g *Group) Watch(ctx context.Context, source changes.Source, rec changes.Re
 	return w, nil
 }
 
-// Close ends all watches. Nothing is told to a Recorder after it returns.
+// Close ends all watches, without what the queue still holds. Nothing is told to a Recorder after it
+// returns.
 func (g *Group) Close() error {
-	err := g.do(context.Background(), func() error {
+	err := g.doAtOnce(func() error {
 		g.closing = true
 		return nil
 	})
@@ -120,10 +128,19 @@ func (g *Group) Close() error {
 	return err
 }
 
-// do has the reading goroutine run f and returns its error. When ctx ends first, f may still be
-// run.
+// do has the reading goroutine run f when it has told everything that finished before, and returns
+// its error. When ctx ends first, f may still be run.
 func (g *Group) do(ctx context.Context, f func() error) error {
-	r := request{run: f, done: make(chan error, 1)}
+	return g.ask(ctx, request{run: f})
+}
+
+// doAtOnce has the reading goroutine run f as soon as it has told what it has read.
+func (g *Group) doAtOnce(f func() error) error {
+	return g.ask(context.Background(), request{run: f, atOnce: true})
+}
+
+func (g *Group) ask(ctx context.Context, r request) error {
+	r.done = make(chan error, 1)
 	select {
 	case g.requests <- r:
 	case <-g.done:

@@ -62,27 +62,11 @@ func (v *view) applyOutside(e *event) {
 	if _, known := v.single.get(e.file); known {
 		return
 	}
-	if v.isSingle(e) {
-		v.single.put(e.file, "")
+	if leads, links := v.leads(e); leads && links == 1 {
+		v.single.put(e.file, struct{}{}, 0)
 		return
 	}
 	v.follow(e.file, fileKind(e.mask&^named))
-}
-
-// isSingle reports whether the event's name leads to its file and is its only name. It asks in the
-// directory itself, which need not be visible.
-func (v *view) isSingle(e *event) bool {
-	dir, err := v.open(e.dir)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(dir)
-	var stat unix.Stat_t
-	if err := unix.Fstatat(dir, string(e.name), &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil || stat.Nlink != 1 {
-		return false
-	}
-	got, _, err := unix.NameToHandleAt(dir, string(e.name), 0)
-	return err == nil && e.file.is(got)
 }
 
 // find returns the number of links of a file and a path that leads to it, empty if the kernel knows

@@ -103,6 +103,22 @@ func TestDeepPath(t *testing.T) {
 	}
 }
 
+// TestLinkWithoutPath writes to a file through a name whose path is too long for a system call.
+func TestLinkWithoutPath(t *testing.T) {
+	g := open(t)
+	dir := disk(t, "ext4")
+	const enter = `name=$(printf 'd%.0s' {1..200}); for i in {1..19}; do mkdir -p $name; cd $name; done; long=$name$name; long=${long:0:250}; `
+	shell(t, dir, `echo x >f; `+enter+`ln '`+dir+`/f' $long`)
+	w, rec := watchSource(t, g, changes.Source{Path: dir, OneFileSystem: true})
+	shell(t, dir, enter+`echo x >>$long`)
+	drain(t, w)
+	got := rec.take()
+	path, ok := strings.CutSuffix(got, " content\nfile")
+	if !ok || strings.Contains(path, "\n") || len(path) < unix.PathMax-len(dir) {
+		t.Errorf("got:\n%s", got)
+	}
+}
+
 // put writes to fd.
 func put(t testing.TB, fd int) {
 	t.Helper()

@@ -59,6 +59,9 @@ func (v *view) mark(queue int, dir string) error {
 			return fmt.Errorf("fanotify does not support btrfs subvolumes, and mounting the top level for %s: %w", dir, topErr)
 		}
 		v.detached = top
+		if _, v.opened, err = handleOf(top); err != nil {
+			return fmt.Errorf("looking at the top level of %s: %w", dir, err)
+		}
 		err = markAt(queue, top)
 	}
 	if err != nil {

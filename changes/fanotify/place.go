@@ -196,8 +196,9 @@ func (w *watch) look(now time.Time) {
 		w.replace(at, err, "something else is at the source's path than before")
 	case w.moved:
 		w.gap(w.source.Path, "the source or a directory above it was renamed", w.checked)
-	default:
-		w.checked = now
+	case w.group.read.After(w.checked):
+		// Not now: of a rename since, the queue has yet to tell.
+		w.checked = w.group.read
 	}
 	w.moved = false
 }

@@ -23,27 +23,51 @@ func TestRandom(t *testing.T) {
 	for _, fsType := range []string{"ext4", "xfs", "btrfs", "tmpfs"} {
 		t.Run(fsType, func(t *testing.T) {
 			dir := disk(t, fsType)
-			if err := os.MkdirAll(dir+"/src", 0o755); err != nil {
-				t.Fatal(err)
-			}
-			w, rec := watchSource(t, g, changes.Source{Path: dir + "/src", OneFileSystem: true})
-			seed := uint64(time.Now().UnixNano())
-			for round := range uint64(60) {
-				before := snapshot(t, dir+"/src")
-				c := chaos{rand: rand.New(rand.NewPCG(seed, round)), dir: dir}
-				stop := keepDraining(t, w, round%2 == 0)
-				for range 100 {
-					c.step()
-				}
-				c.closeAll()
-				stop()
-				drain(t, w)
-				compare(t, rec, dir+"/src", before, snapshot(t, dir+"/src"))
-				if t.Failed() {
-					t.Fatalf("seed %d, round %d", seed, round)
-				}
-			}
+			testRandom(t, g, dir, chaos{dir: dir, nameLen: 1})
 		})
+	}
+}
+
+// TestRandomDeep has the source where the third directory below it has no path any more. What is done
+// there goes through another mount, which makes the paths short.
+func TestRandomDeep(t *testing.T) {
+	g := open(t)
+	disk, short := disk(t, "ext4"), t.TempDir()
+	const nameLen = 250
+	long := disk
+	for len(long) < unix.PathMax-3*nameLen-nameLen/2 {
+		long += "/" + strings.Repeat("l", 100)
+	}
+	if err := os.MkdirAll(long, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "mount", "--bind", long, short)
+	t.Cleanup(func() { run(t, "umount", short) })
+	testRandom(t, g, long, chaos{dir: short, nameLen: nameLen})
+}
+
+// testRandom has c go wild and the source src in dir watched, which is what c has it in too.
+func testRandom(t *testing.T, g *Group, dir string, c chaos) {
+	source := c.dir + "/src"
+	if err := os.MkdirAll(source, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w, rec := watchSource(t, g, changes.Source{Path: dir + "/src", OneFileSystem: true})
+	seed := uint64(time.Now().UnixNano())
+	for round := range uint64(60) {
+		before := snapshot(t, source)
+		c := chaos{rand: rand.New(rand.NewPCG(seed, round)), dir: c.dir, nameLen: c.nameLen}
+		stop := keepDraining(t, w, round%2 == 0)
+		for range 100 {
+			c.step()
+		}
+		c.closeAll()
+		stop()
+		drain(t, w)
+		compare(t, rec, source, before, snapshot(t, source))
+		if t.Failed() {
+			t.Fatalf("seed %d, round %d", seed, round)
+		}
 	}
 }
 
@@ -66,9 +90,10 @@ func keepDraining(t *testing.T, w changes.Watch, really bool) (stop func()) {
 
 // A chaos is a program without manners. What it tries may fail.
 type chaos struct {
-	rand *rand.Rand
-	dir  string
-	open []*os.File
+	rand    *rand.Rand
+	dir     string
+	nameLen int
+	open    []*os.File
 }
 
 // path returns a random path of up to four names, two of three inside the source.
@@ -78,7 +103,7 @@ func (c *chaos) path() string {
 		path = c.dir + "/out"
 	}
 	for range 1 + c.rand.IntN(4) {
-		path += "/" + string(rune('a'+c.rand.IntN(4)))
+		path += "/" + strings.Repeat(string(rune('a'+c.rand.IntN(4))), c.nameLen)
 	}
 	return path
 }

@@ -39,20 +39,17 @@ func (g *Group) loop(wake, mounts int) {
 	}
 }
 
-// turn waits for something to happen and deals with it.
+// turn deals with one buffer of events, and before that waits for something to happen unless there
+// is something left to do. So neither an ending nor a look at the sources waits for a long queue.
 func (g *Group) turn(fds []unix.PollFd) error {
-	if err := poll(fds, look); err != nil {
+	if err := g.await(fds); err != nil {
 		return err
-	}
-	if fds[2].Revents != 0 && fds[0].Revents == 0 {
-		// Only a request ends the wait for the queue to fill.
-		if err := poll(fds[:1], fill); err != nil {
-			return err
-		}
 	}
 	// Taken before anything is looked at: what finished before a request was made is told before
 	// it is run.
-	requests := g.takeRequests(int(fds[0].Fd))
+	if err := g.takeRequests(int(fds[0].Fd)); err != nil || g.closing {
+		return err
+	}
 	mounted := fds[1].Revents != 0
 	if err := poll(fds[1:2], 0); err != nil {
 		return err
@@ -60,12 +57,26 @@ func (g *Group) turn(fds []unix.PollFd) error {
 	if mounted || fds[1].Revents != 0 {
 		g.remounted()
 	}
-	if err := g.readAll(); err != nil {
+	if err := g.readOnce(); err != nil {
 		return err
 	}
+	g.rest()
 	g.look()
-	for _, r := range requests {
-		r.done <- r.run()
+	g.runRequests()
+	return nil
+}
+
+// await waits for something to happen, if nothing is left to do.
+func (g *Group) await(fds []unix.PollFd) error {
+	if g.told < g.reading.events || len(g.waiting) > 0 {
+		return poll(fds, 0)
+	}
+	if err := poll(fds, look); err != nil {
+		return err
+	}
+	if fds[2].Revents != 0 && fds[0].Revents == 0 {
+		// Only a request ends the wait for the queue to fill.
+		return poll(fds[:1], fill)
 	}
 	return nil
 }
@@ -82,60 +93,99 @@ func poll(fds []unix.PollFd, timeout time.Duration) error {
 	return nil
 }
 
-// takeRequests returns the requests made so far.
-func (g *Group) takeRequests(wake int) []request {
+// takeRequests runs the endings among the requests made so far, and has the others wait for the
+// events that are in the queue now.
+func (g *Group) takeRequests(wake int) error {
 	// Reset before the channel is read: a request made in between wakes once too often. It does
 	// not block, and that nothing was there is no error.
 	unix.Read(wake, make([]byte, 8))
 	var taken []request
-	for {
-		select {
-		case r := <-g.requests:
+	for len(g.requests) > 0 {
+		if r := <-g.requests; r.atOnce {
+			r.done <- r.run()
+		} else {
 			taken = append(taken, r)
-		default:
-			return taken
 		}
+	}
+	if len(taken) == 0 {
+		return nil
+	}
+	last, err := g.end()
+	for _, r := range taken {
+		r.after = last.events
+		g.waiting = append(g.waiting, r)
+	}
+	return err
+}
+
+// runRequests runs those requests that do not have to wait any longer.
+func (g *Group) runRequests() {
+	for len(g.waiting) > 0 && g.waiting[0].after <= g.told {
+		r := g.waiting[0]
+		g.waiting = g.waiting[1:]
+		r.done <- r.run()
 	}
 }
 
-// readAll reads what the queue holds now and tells the Recorders.
-func (g *Group) readAll() error {
+// An end is where the queue ended at some time: everything that finished before is told when so many
+// events are.
+type end struct {
+	time   time.Time
+	events uint64
+}
+
+// end returns where the queue ends now.
+func (g *Group) end() (end, error) {
 	now := time.Now()
 	// FIONREAD by its other name. The kernel counts the metadata alone (fanotify_ioctl).
 	size, err := unix.IoctlGetUint32(g.queue, unix.TIOCINQ)
 	if err != nil {
-		return fmt.Errorf("asking for the length of the queue: %w", err)
+		return end{}, fmt.Errorf("asking for the length of the queue: %w", err)
 	}
-	// Not until it is empty: many writers could keep it from ever being so.
-	for events := int(size / metadataSize); events > 0; {
-		n, err := unix.Read(g.queue, g.buf)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.EAGAIN):
-			events = 0
-		case err != nil:
+	if size == 0 {
+		g.told = max(g.told, g.queued)
+	}
+	e := end{now, g.told + uint64(size/metadataSize)}
+	g.queued = max(g.queued, e.events)
+	return e, nil
+}
+
+// readOnce reads a buffer of what the queue held when the reading began, and tells the Recorders. A
+// reading does not go on until the queue is empty: many writers could keep it from ever being so.
+func (g *Group) readOnce() (err error) {
+	if g.told >= g.reading.events {
+		if g.reading, err = g.end(); err != nil {
 			return err
 		}
-		events -= g.take(g.buf[:max(n, 0)])
 	}
-	g.rest()
-	g.read = now
+	if g.told < g.reading.events {
+		n, err := unix.Read(g.queue, g.buf)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			g.told = max(g.told, g.queued)
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return err
+		}
+		g.take(g.buf[:max(n, 0)])
+	}
+	if g.told >= g.reading.events {
+		g.read = g.reading.time
+	}
 	return nil
 }
 
-// take tells the Recorders of the events in buf and returns their number.
-func (g *Group) take(buf []byte) (n int) {
-	for ; len(buf) > 0; n++ {
+// take tells the Recorders of the events in buf.
+func (g *Group) take(buf []byte) {
+	for len(buf) > 0 {
 		e, rest, err := decode(buf)
 		if err != nil {
 			g.gap("the kernel's events are not understood: " + err.Error())
-			return n + 1
+			return
 		}
 		g.apply(&e)
+		g.told++
 		buf = rest
 	}
-	return n
 }
 
 // apply tells the Recorders of one event.

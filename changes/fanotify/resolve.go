@@ -3,7 +3,6 @@ package fanotify
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -12,77 +11,73 @@ import (
 	"rsince/changes"
 )
 
-// lookup returns the path of a directory that lies in a source of the view, from the cache if it
-// can; else outside or skipped.
+// lookup returns where a directory lies, from the cache if it can.
 //
-// A path from the cache may be older than the event it is used for, and that is safe. A cached path
-// was true at some moment after the last directory rename that has been applied. If it is wrong
-// now, the directory or one above it was renamed since, so that rename is still in the queue. When
-// it is applied, it records the whole subtree at its old and at its new name, and the same argument
-// holds for the two paths it records; the last rename of all is resolved when no rename is left
-// that could make its path wrong. A path that is newer than the event is what is wanted anyway.
-// Removed directories keep their entries: a name recorded too many is looked at and nothing more.
-func (v *view) lookup(dir handle) string {
-	if path, ok := v.paths.get(dir); ok {
-		return path
+// What the cache says may be older than the event it is used for, and that is safe. It was true at
+// some moment after the last directory rename that emptied the cache. If it is wrong now, the
+// directory or one above it was renamed since, so that rename is still in the queue. When it is
+// applied, it records the whole subtree at its old and at its new name, and the same argument holds
+// for the two paths it records; the last rename of all is resolved when no rename is left that could
+// make its path wrong. A path that is newer than the event is what is wanted anyway. Removed
+// directories keep their entries: a name recorded too many is looked at and nothing more.
+//
+// It holds for each step up as well as for a path: the site of a directory may be taken over from
+// one above it in the cache. And it holds although a rename from outside to outside does not empty
+// the cache, see renameDirectory.
+func (v *view) lookup(dir handle) site {
+	if s, ok := v.sites.get(dir); ok {
+		return s
 	}
-	path, err := v.resolve(dir)
+	s, err := v.locate(dir)
 	switch {
-	case errors.Is(err, errTooDeep):
-		return outside
-	case err != nil && !isGone(err):
+	case isGone(err):
+		s = site{area: gone}
+	case err != nil:
 		v.gap("finding a changed directory: " + err.Error())
-		return outside
-	case err != nil || !v.covers(path):
-		path = outside
-	case v.skips(path):
-		path = skipped
+		return site{area: gone}
 	}
-	v.paths.put(dir, path)
-	return path
+	v.remember(dir, s)
+	return s
 }
 
-// Paths that stand for directories not to be recorded.
-const (
-	outside = ""
-	skipped = "-"
-)
+// remember puts the site of a directory into the cache. Deep ones share the path of one that is in
+// it too.
+func (v *view) remember(dir handle, s site) {
+	bytes := len(s.path)
+	if s.area == deep {
+		bytes = 0
+	}
+	v.sites.put(dir, s, bytes)
+}
 
-var (
-	// errElsewhere is resolve's answer for what this mount does not show.
-	errElsewhere = errors.New("not visible in this mount")
-	// errTooDeep is its answer for a path longer than the kernel tells; then a directory above is
-	// recorded with all that is below.
-	errTooDeep = errors.New("path too long")
-)
+// errElsewhere says that something is not visible in the view's mount.
+var errElsewhere = errors.New("not visible in this mount")
 
 // isGone reports whether err says that there is nothing to record. A removed directory (ESTALE) is
 // covered by its own removal, which the nearest directory still alive reports; one outside the
 // mount, or hidden below another mount, is not part of a source.
 func isGone(err error) bool {
-	return errors.Is(err, errElsewhere) || errors.Is(err, errTooDeep) || errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENOENT)
+	return errors.Is(err, errElsewhere) || errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENOENT)
 }
 
-// resolve returns the path that h has now in the view's mount. It asks the path for its handle
-// again and believes it only if that agrees: a removed directory's path ends in " (deleted)", and
-// one outside a bind mount or without a dentry has a path that leads elsewhere.
-func (v *view) resolve(h handle) (string, error) {
+// locate finds out where a directory lies now in the view's mount.
+func (v *view) locate(h handle) (site, error) {
 	fd, err := v.open(h)
 	if err != nil {
-		return "", err
+		return site{}, err
 	}
 	defer unix.Close(fd)
+	if s, ok := v.parentSettles(fd); ok {
+		return s, nil
+	}
 	path, err := v.pathOf(fd)
 	if errors.Is(err, unix.ENAMETOOLONG) {
-		return "", v.recordAbove(fd)
+		return v.climb(fd)
 	}
 	if err != nil {
-		return "", err
+		return site{}, err
 	}
-	if !v.shows(path, h) {
-		return "", errElsewhere
-	}
-	return path, nil
+	return v.siteAt(path, h), nil
 }
 
 // open returns an O_PATH descriptor of the file with handle h.
@@ -113,26 +108,6 @@ func (v *view) pathOf(fd int) (string, error) {
 	return join(v.mount.Mountpoint, strings.TrimPrefix(below, "/")), nil
 }
 
-// recordAbove records the nearest directory above fd whose path the kernel tells as a subtree in
-// doubt, and returns errTooDeep.
-func (v *view) recordAbove(fd int) error {
-	for above := ".."; ; above += "/.." {
-		up, err := unix.Openat(fd, above, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("looking above a deep directory: %w", err)
-		}
-		path, err := v.pathOf(up)
-		unix.Close(up)
-		if err == nil {
-			v.recordPath(path, changes.Subtree)
-			return errTooDeep
-		}
-		if !errors.Is(err, unix.ENAMETOOLONG) {
-			return err
-		}
-	}
-}
-
 // shows reports whether path leads to the file with handle h, on this mount and no other.
 func (v *view) shows(path string, h handle) bool {
 	got, mountID, err := unix.NameToHandleAt(unix.AT_FDCWD, path, 0)
@@ -141,12 +116,20 @@ func (v *view) shows(path string, h handle) bool {
 
 // handleAt returns the handle of path, a symlink itself included, and the id of its mount.
 func handleAt(path string) (changes.Handle, int, error) {
-	got, mountID, err := unix.NameToHandleAt(unix.AT_FDCWD, path, 0)
+	h, mountID, err := nameToHandle(unix.AT_FDCWD, path, 0)
+	return changes.Handle(h), mountID, err
+}
+
+// handleOf returns the handle of an open file and the id of its mount.
+func handleOf(fd int) (handle, int, error) { return nameToHandle(fd, "", unix.AT_EMPTY_PATH) }
+
+func nameToHandle(dir int, path string, flags int) (handle, int, error) {
+	got, mountID, err := unix.NameToHandleAt(dir, path, flags)
 	if err != nil {
-		return "", 0, err
+		return nil, 0, err
 	}
 	h := binary.NativeEndian.AppendUint32(nil, uint32(got.Type()))
-	return changes.Handle(append(h, got.Bytes()...)), mountID, nil
+	return append(h, got.Bytes()...), mountID, nil
 }
 
 // is reports whether h and other are the same handle.

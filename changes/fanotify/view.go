@@ -19,11 +19,13 @@ type view struct {
 	detached int
 	// fd is a descriptor on the mount while events are read, or -1. Kept longer, it would keep
 	// the file system from being unmounted.
-	fd      int
+	fd int
+	// opened is the id of the mount that handles are opened on: this one, or the detached one.
+	opened  int
 	watches []*watch
-	paths   cache  // of directories
-	single  cache  // files outside every source that have one link
-	trouble string // why something was missed in this reading
+	sites   cache[site]     // of directories
+	single  cache[struct{}] // files outside every source that have one link
+	trouble string          // why something was missed in this reading
 }
 
 // errNoMount is mountFD's answer when no source of the view is where it was.
@@ -41,7 +43,7 @@ func (g *Group) view(table map[int]*mountinfo.Info, id int, dir string) (*view, 
 	if m == nil {
 		return nil, fmt.Errorf("the mount of %s is not in %s", dir, mountTable)
 	}
-	v := &view{mount: m, detached: -1, fd: -1}
+	v := &view{mount: m, detached: -1, fd: -1, opened: id}
 	if err := v.mark(g.queue, dir); err != nil {
 		v.close()
 		return nil, err
@@ -103,7 +105,7 @@ func (v *view) mountFD() (int, error) {
 			if err != nil {
 				continue
 			}
-			if _, id, err := unix.NameToHandleAt(fd, "", unix.AT_EMPTY_PATH); err == nil && id == v.mount.ID {
+			if _, id, err := handleOf(fd); err == nil && id == v.mount.ID {
 				v.fd = fd
 				return fd, nil
 			}
@@ -141,19 +143,6 @@ func (v *view) close() {
 
 // forget drops the caches.
 func (v *view) forget() {
-	v.paths.clear()
+	v.sites.clear()
 	v.single.clear()
-}
-
-// covers reports whether path lies in a source of the view.
-func (v *view) covers(path string) bool {
-	return slices.ContainsFunc(v.watches, func(w *watch) bool { return below(path, w.source.Path) })
-}
-
-// skips reports whether no watch wants what is below path, though it lies in a source.
-func (v *view) skips(path string) bool {
-	return !slices.ContainsFunc(v.watches, func(w *watch) bool {
-		_, ok := w.source.Rel(path)
-		return ok
-	})
 }

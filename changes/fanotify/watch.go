@@ -23,7 +23,8 @@ type watch struct {
 	lost    string            // why the source itself is not watched, or empty
 	tried   time.Time         // when it was last tried to watch a lost source
 	moved   bool              // the source was seen to be renamed, to or from its path
-	checked time.Time         // when the source was last found where it should be
+	checked time.Time         // until then the source is known to have been where it should be
+	ended   bool
 }
 
 // A place is what a path leads to.
@@ -36,6 +37,9 @@ type place struct {
 // records a gap each time, so that no cut goes without.
 func (w *watch) Drain(ctx context.Context) error {
 	return w.group.do(ctx, func() error {
+		if w.ended {
+			return ErrClosed
+		}
 		if w.lost != "" {
 			w.gap(w.source.Path, w.lost, w.checked)
 		}
@@ -46,9 +50,9 @@ func (w *watch) Drain(ctx context.Context) error {
 	})
 }
 
-// Close implements changes.Watch.
+// Close implements changes.Watch. It does not wait for what the queue holds.
 func (w *watch) Close() error {
-	err := w.group.do(context.Background(), func() error {
+	err := w.group.doAtOnce(func() error {
 		w.stop()
 		return nil
 	})
@@ -60,6 +64,9 @@ func (w *watch) Close() error {
 
 // start begins to watch; it runs in the reading goroutine.
 func (w *watch) start() error {
+	if w.ended { // nobody waited for it to begin
+		return ErrClosed
+	}
 	if err := w.attach(); err != nil {
 		w.group.leave(w)
 		return err
@@ -74,6 +81,7 @@ func (w *watch) start() error {
 
 // stop ends the watch; it runs in the reading goroutine.
 func (w *watch) stop() {
+	w.ended = true
 	w.group.leave(w)
 	w.group.watches = slices.DeleteFunc(w.group.watches, func(other *watch) bool { return other == w })
 }
@@ -87,7 +95,7 @@ func (w *watch) record(path string, kind changes.Kind) {
 
 // rel returns path relative to the source, if it is a part of it.
 func (w *watch) rel(path string) (string, bool) {
-	if path == outside {
+	if path == "" {
 		return "", false
 	}
 	rel, ok := w.source.Rel(path)
