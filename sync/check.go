@@ -21,12 +21,12 @@ func (j *Job) Check(ctx context.Context) (string, error) {
 		return "", err
 	}
 	r.engine = r.newEngine(&targetLock{})
-	defer r.held.release()
+	defer func() { _ = r.held.release() }()
 	if err := r.meet(ctx); err != nil {
 		return "", err
 	}
 	var found []string
-	if t := j.Profile.Target; t.Local() && len(r.held) == 1 {
+	if t := j.Profile.Target; t.Local() && r.held.target == nil {
 		in := filepath.Dir(t.Path)
 		if _, err := os.Stat(in); err != nil {
 			return "", &SkippedError{fmt.Errorf("the target is not there, nor is %s, in which the first run makes it: %w", in, err)}

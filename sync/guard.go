@@ -36,7 +36,7 @@ const (
 
 // meetSource makes sure that the source is there and is the one it was.
 func (r *run) meetSource() error {
-	id, err := r.held.hold(r.source.Path)
+	id, err := hold(&r.held.source, r.source.Path)
 	if err != nil {
 		return &SkippedError{fmt.Errorf("the source is not there: %w", err)}
 	}
@@ -69,8 +69,8 @@ func (r *run) meetTarget(ctx context.Context) error {
 		}
 	}
 	r.memory.Target = id
-	if len(r.held) == 2 {
-		if err := r.meetApart(r.held[0], r.held[1]); err != nil {
+	if r.held.target != nil {
+		if err := r.meetApart(r.held.source, r.held.target); err != nil {
 			return err
 		}
 	}
@@ -133,7 +133,7 @@ func (r *run) identifyTarget(ctx context.Context) (identity, error) {
 	t := r.Profile.Target
 	switch {
 	case t.Local():
-		return r.held.hold(t.Path)
+		return hold(&r.held.target, t.Path)
 	case t.Daemon:
 		return identity{}, nil
 	}

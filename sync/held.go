@@ -4,27 +4,35 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
 // held are the directories that a run has met, open: what is open is not unmounted, unless by force, and
 // what took its place then is noticed.
-type held []*os.File
+type held struct {
+	source *os.File
+	target *os.File // nil for one on another machine, or yet to be made
+}
 
-// hold opens a directory for the run and identifies it.
-func (h *held) hold(dir string) (identity, error) {
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
+// hold opens a directory for the run, to be kept in at, and identifies it.
+func hold(at **os.File, dir string) (id identity, err error) {
+	if *at, err = os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+		*at = nil
 		return identity{}, err
 	}
-	*h = append(*h, f)
-	return identify(f)
+	return identify(*at)
+}
+
+// all gives those that are held.
+func (h held) all() []*os.File {
+	return slices.DeleteFunc([]*os.File{h.source, h.target}, func(f *os.File) bool { return f == nil })
 }
 
 // stillThere returns an error if one of the paths does not lead to what is held.
 func (h held) stillThere() error {
-	for _, f := range h {
+	for _, f := range h.all() {
 		was, err := f.Stat()
 		if err != nil {
 			return err
@@ -40,7 +48,7 @@ func (h held) stillThere() error {
 
 func (h held) release() error {
 	var errs []error
-	for _, f := range h {
+	for _, f := range h.all() {
 		errs = append(errs, f.Close())
 	}
 	return errors.Join(errs...)
