@@ -223,3 +223,26 @@ func TestNothingBesideALivingProcess(t *testing.T) {
 		}
 	}
 }
+
+// TestLinksReplaceDirectory has a directory on the target where the source has another name of a file that
+// the target knows already: rsync removes it, and then asks for its default ACL.
+func TestLinksReplaceDirectory(t *testing.T) {
+	e := newEngine(t)
+	linked(t, e, "x", "d/a", "f")
+	if out, err := exec.Command("setfacl", "-m", "u:1000:rw", e.Source+"/f").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	full(t, e)
+	if err := errors.Join(os.Remove(e.Target+"/d/a"), os.Mkdir(e.Target+"/d/a", 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	res := run(t, func() (Result, error) { return e.Links(t.Context(), [][]string{{"d/a", "f"}}, true) })
+	if len(res.Failed) > 0 {
+		t.Errorf("failed: %v", res.Failed)
+	}
+	a, errA := os.Lstat(e.Target + "/d/a")
+	f, errF := os.Lstat(e.Target + "/f")
+	if errA != nil || errF != nil || !os.SameFile(a, f) {
+		t.Errorf("not linked: %v, %v", errA, errF)
+	}
+}

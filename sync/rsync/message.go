@@ -20,6 +20,7 @@ const (
 	noticeMessage               // nothing is lost
 	skippedBelow                // what is below the directory just named was left out
 	noDeletions                 // rsync does not delete because it could not read all of the source
+	replacedMessage             // a directory gave way to something else, and rsync had not noticed
 	deviceMessage               // a file became a device and the whole rsync ends
 	strayMessage                // a path leads through something that is no directory any more, and the whole rsync ends
 )
@@ -62,6 +63,8 @@ func parseMessage(line, module string) message {
 	}
 	m.kind = failedMessage
 	switch sender := role == "sender" || role == "client"; {
+	case role == "generator" && strings.HasSuffix(said, ", ACL_TYPE_DEFAULT)") && errno == syscall.EACCES: // posix_acl_xattr_get, of what is no directory
+		m.kind = replacedMessage
 	case sender && errno == syscall.ENOENT:
 		m.kind = vanishedMessage
 	case sender:

@@ -35,6 +35,7 @@ type report struct {
 	cut         []string // directories whose contents were left out
 	lastFailed  []string
 	noDeletions bool
+	replaced    []Failure
 	device      bool
 	stray       bool
 	vanished    bool
@@ -122,6 +123,10 @@ func (r *report) take(m message) {
 		r.cut = append(r.cut, r.lastFailed...)
 	case noDeletions:
 		r.noDeletions = true
+	case replacedMessage:
+		for _, path := range r.names.paths(m) {
+			r.replaced = append(r.replaced, Failure{Path: path, Reason: m.text})
+		}
 	case deviceMessage:
 		r.device = true
 	case strayMessage:
@@ -201,6 +206,11 @@ func (r *report) again(p *pass, err error, attempt int) bool {
 	switch {
 	case r.device, stuck != nil && stuck.fifo: // rsync will see what it is now
 		return attempt < races
+	case err == nil && len(r.replaced) > 0: // another attempt finds what has taken the directory's place
+		if attempt >= attempts {
+			r.Failed = append(r.Failed, r.replaced...)
+		}
+		return attempt < attempts
 	case r.stray:
 		return r.leaveOut(p) && attempt < races
 	case err == nil && p.groups != nil:
@@ -304,7 +314,7 @@ func (r *report) harmless(e *ExitError) bool {
 	if e.Errno == syscall.EROFS || e.Errno == syscall.ENOSPC || e.Errno == syscall.EDQUOT {
 		return false
 	}
-	return !r.unclear && len(r.Failed)+len(r.Vanished) > 0
+	return !r.unclear && len(r.Failed)+len(r.Vanished)+len(r.replaced) > 0
 }
 
 // cause returns the errno that concerns the target as a whole, or of the only thing that was said.
