@@ -94,10 +94,13 @@ func (b *Batch) Acknowledge(carry []Change) error {
 	if err := b.replace(carry); err != nil {
 		return fmt.Errorf("acknowledging batch: %w", err)
 	}
-	if b.Watch.Backend == "" && b.Cut.After(KnownUntil(b.dir)) {
-		return setKnownUntil(b.dir, b.Cut)
+	if b.Watch.Backend != "" {
+		return nil
 	}
-	return nil
+	if known := KnownUntil(b.dir); known.After(b.Cut) && known.Before(time.Now()) { // a watcher has begun meanwhile
+		return nil
+	}
+	return setKnownUntil(b.dir, b.Cut)
 }
 
 // replace puts carry in the place of the batch's segments.

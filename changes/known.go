@@ -35,7 +35,7 @@ func unwatched(reason, dir string) Gap {
 	case gap.Since.IsZero():
 		gap.Reason = "it was never watched before"
 	case gap.Since.After(time.Now()):
-		gap.Reason, gap.Since = reason+", and the clock was set back", time.Time{}
+		gap.Reason = reason + ", and the clock was set back"
 	}
 	return gap
 }

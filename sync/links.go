@@ -97,10 +97,21 @@ func (l *linkFinder) addHandleOn(mount string, c changes.Change) error {
 // addBelow adds the files with several names directly in dir or, if deep, anywhere below.
 func (l *linkFinder) addBelow(ctx context.Context, dir string, deep bool) error {
 	t := l.tree.scan(dir)
-	t.Flat = !deep
+	if t.Flat = !deep; t.Flat {
+		l.tree.seen.relist(dir)
+	}
 	return l.note(ctx, t.Walk(ctx, func(e scan.Entry) {
+		path := joined(dir, e.Path)
+		l.tree.seen.name(path, &e.Stat)
+		switch {
+		case e.Type != unix.DT_DIR:
+		case deep:
+			l.tree.seen.directory(path, e.Identity)
+		default:
+			l.tree.seen.stillDirectory(path, e.Identity)
+		}
 		if manyNames(&e.Stat) {
-			l.addName(joined(dir, e.Path), &e.Stat)
+			l.addName(path, &e.Stat)
 		}
 	}))
 }
@@ -169,6 +180,7 @@ func (l *linkFinder) findAll(ctx context.Context) error {
 		for _, id := range wanted[e.Inode] {
 			st, err := l.tree.stat(e.Path)
 			if err == nil && st.Dev == id.dev && st.Ino == id.inode && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+				l.tree.seen.name(e.Path, &st)
 				l.addName(e.Path, &st)
 			}
 		}

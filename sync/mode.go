@@ -14,12 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
+	"rsince/changes/scan"
 )
 
 // How a run finds its work.
 const (
 	modeChanges = "changes" // what the journal lists
-	modeGap     = "gap"     // also whole subtrees in which changes were missed
+	modeGap     = "gap"     // also what the source itself shows to be changed, or subtrees in which changes were missed
 	modeFull    = "full"    // everything is compared, and the journal's list carried as well
 )
 
@@ -43,20 +44,32 @@ func (r *run) chooseMode(batch *changes.Batch) {
 		r.say("%s", gap)
 	}
 	if batch.Watch.Backend == "" && r.Profile.Watch.Backend != "none" && !r.firstRun() {
-		r.warn("nobody watches it, so everything is compared; `rsince watch` or its service is to run all the time")
+		r.warn("nobody watches it, so all of the source is looked at; `rsince watch` or its service is to run all the time")
 	}
-	if why := r.fullBecause(batch); why != "" {
-		r.record.Mode, r.record.Reason = modeFull, why
-		r.say("mode full, because %s", why)
+	missed := r.missed(batch)
+	if missed != "" {
+		r.record.Mode, r.record.Reason, r.reconciling = modeGap, missed, true
+		if obstacle := r.obstacle(batch.Gaps); obstacle != "" {
+			r.reconciling, r.catalog = false, nil
+			missed += "; " + obstacle
+		}
+	}
+	if why := r.fullBecause(batch, missed); why != "" {
+		r.beFull(why)
 		return
 	}
 	r.say("mode %s: %d changes in the journal", r.record.Mode, len(batch.Changes))
 }
 
-// fullBecause gives the reason to compare everything; none is "".
-func (r *run) fullBecause(batch *changes.Batch) string {
+func (r *run) beFull(why string) {
+	r.record.Mode, r.record.Reason, r.reconciling = modeFull, why, false
+	r.say("mode full, because %s", why)
+}
+
+// fullBecause gives the reason to compare everything; none is "". What was missed is one if the source
+// itself does not tell.
+func (r *run) fullBecause(batch *changes.Batch, missed string) string {
 	m, every := r.memory, r.Profile.FullEvery
-	missed := r.missed(batch)
 	switch {
 	case r.firstRun():
 		return "it is the first run"
@@ -68,14 +81,18 @@ func (r *run) fullBecause(batch *changes.Batch) string {
 		return m.Owed
 	case m.Fingerprint != r.Profile.Fingerprint():
 		return "the profile has changed"
-	case missed != "":
+	case missed != "" && !r.reconciling:
 		return missed
-	case r.isLong(batch):
-		return fmt.Sprintf("comparing all %d entries costs less than copying from a list of %d", m.Entries, len(batch.Changes))
+	case r.isLong(len(batch.Changes)):
+		return r.longReason(len(batch.Changes))
 	case every > 0 && batch.Cut.Sub(m.LastFull) >= every:
 		return fmt.Sprintf("the last full run was at %s", m.LastFull.Format(time.DateTime))
 	}
 	return ""
+}
+
+func (r *run) longReason(listed int) string {
+	return fmt.Sprintf("comparing all %d entries costs less than copying from a list of %d", r.memory.Entries, listed)
 }
 
 // missed tells why changes anywhere in the source may have been missed, and notes since when.
@@ -90,12 +107,10 @@ func (r *run) missed(batch *changes.Batch) (why string) {
 		}
 		why = gap.String()
 		since := gap.Since
-		switch copied := r.memory.Copied; {
-		case copied.After(batch.Cut): // the clock was set back: ctimes tell nothing about order
-			since = time.Unix(0, 0)
-		case since.Before(copied):
+		if copied := r.memory.Copied; since.Before(copied) {
 			since = copied
 		}
+		r.clockSetBack = r.clockSetBack || since.After(batch.Cut)
 		if r.modifiedSince.IsZero() || since.Before(r.modifiedSince) {
 			r.modifiedSince = since
 		}
@@ -119,15 +134,27 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	for _, c := range batch.Changes {
 		p.add(c)
 	}
+	entries := 0
+	if r.reconciling {
+		var err error
+		if entries, err = r.reconcile(ctx, p); err != nil {
+			return nil, err
+		}
+		if n := len(p.changes); r.isLong(n) {
+			r.beFull(r.longReason(n))
+			full = true
+		}
+	}
 	if err := r.addOtherNames(p); err != nil {
 		return nil, err
 	}
 	if err := r.addRenewed(ctx, p); err != nil {
 		return nil, err
 	}
-	everything := &survey{links: newLinkFinder(r.tree)}
+	links := newLinkFinder(r.tree)
 	if full {
-		if err := r.survey(ctx, everything, p); err != nil {
+		var err error
+		if entries, err = r.survey(ctx, p, links); err != nil {
 			return nil, err
 		}
 		r.dropDiffering(p)
@@ -136,11 +163,11 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan.entries = everything.entries
-	if plan.allLinks, err = everything.links.groups(ctx); err != nil {
+	plan.entries = entries
+	if plan.allLinks, err = links.groups(ctx); err != nil {
 		return nil, err
 	}
-	for _, err := range append(plan.unread, everything.links.unread...) { // rsync will say what is wrong with these paths
+	for _, err := range append(plan.unread, links.unread...) { // rsync will say what is wrong with these paths
 		r.say("reading the source: %v", err)
 	}
 	return plan, nil
@@ -164,10 +191,6 @@ func (r *run) addOtherNames(p *planner) error {
 	return nil
 }
 
-// renewedMargin is more than the clock of ctimes, which ticks every 1 to 10 ms, can be behind the one
-// that cuts are timed by.
-const renewedMargin = 100 * time.Millisecond
-
 // addRenewed puts in doubt every file with a ctime since the last run, if a name has come and gone
 // that may have been another name of any of them, in hearing of a watcher that knows only names.
 func (r *run) addRenewed(ctx context.Context, p *planner) error {
@@ -178,14 +201,14 @@ func (r *run) addRenewed(ctx context.Context, p *planner) error {
 	since := r.memory.Copied.Add(-renewedMargin)
 	var mu gosync.Mutex
 	var renewed []string
-	err := r.tree.walk(ctx, ".", func(path string, st *unix.Stat_t) {
+	err := r.tree.walk(ctx, ".", func(path string, st *unix.Stat_t, _ scan.Identity) {
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR || time.Unix(st.Ctim.Unix()).Before(since) {
 			return
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		renewed = append(renewed, path)
-	})
+	}, func(string) {})
 	for _, path := range renewed {
 		p.add(changes.Change{Path: path, Kind: changes.Content, Since: time.Now()})
 	}
@@ -228,48 +251,22 @@ func (r *run) rememberNames(p *plan) error {
 	return nil
 }
 
-type survey struct {
-	entries int
-	links   *linkFinder // of files with several names
-}
-
-// survey reads the whole source, adding to p what was modified since the start of a gap.
-func (r *run) survey(ctx context.Context, s *survey, p *planner) error {
-	since := r.modifiedSince.Add(-ctimeMargin)
-	var mu gosync.Mutex
-	var modified []string
-	renewed := set{} // directories among them
-	err := r.tree.walk(ctx, ".", func(path string, st *unix.Stat_t) {
+// survey reads the whole source, gathers the files with several names, and puts in doubt what shows to be
+// changed.
+func (r *run) survey(ctx context.Context, p *planner, links *linkFinder) (entries int, err error) {
+	f := r.newFindings()
+	err = r.tree.walk(ctx, ".", func(path string, st *unix.Stat_t, id scan.Identity) {
+		r.tree.seen.name(path, st)
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			r.tree.seen.directory(path, id)
+		}
 		if manyNames(st) {
-			s.links.addName(path, st)
+			links.addName(path, st)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		s.entries++
-		if !r.modifiedSince.IsZero() && !time.Unix(st.Ctim.Unix()).Before(since) {
-			modified = append(modified, path)
-			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-				renewed.add(path)
-			}
-		}
-	})
-	if root, err := r.tree.stat("."); err == nil && !time.Unix(root.Ctim.Unix()).Before(since) {
-		renewed.add(".")
-	}
-	for _, path := range modified {
-		p.add(changes.Change{Path: path, Kind: kindSince(path, renewed), Since: r.modifiedSince})
-	}
-	return s.links.note(ctx, err)
-}
-
-// kindSince is the doubt about a name with a ctime since the start of a gap, as the renewed directories
-// have. A rename renews the ctime of a directory and of the one it is in, and nothing below it. Entries
-// made in both look the same, and may have come after a rename.
-func kindSince(path string, renewed set) changes.Kind {
-	if renewed.has(path) && renewed.has(parent(path)) {
-		return changes.Subtree
-	}
-	return changes.Content
+		f.visit(path, st, id)
+	}, func(string) {}) // the full pass will fail there
+	f.addTo(p) // the full pass finds what is gone
+	return f.entries, links.note(ctx, err)
 }
 
 // longList is what part of the source's entries a list may hold before comparing everything costs
@@ -277,10 +274,10 @@ func kindSince(path string, renewed set) changes.Kind {
 // finds by itself (the benchmark's 100,000 changes, and its run with none).
 const longList = 5
 
-// isLong reports whether the batch is so long that it costs less to compare everything. That takes a
+// isLong reports whether a list is so long that it costs less to compare everything. That takes a
 // target that can be looked at, see differing.
-func (r *run) isLong(batch *changes.Batch) bool {
-	return r.Profile.Target.Local() && len(batch.Changes) > shortList && len(batch.Changes) > r.memory.Entries/longList
+func (r *run) isLong(listed int) bool {
+	return r.Profile.Target.Local() && listed > shortList && listed > r.memory.Entries/longList
 }
 
 // shortList is how many changes are never too many.

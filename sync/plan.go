@@ -25,9 +25,8 @@ type plan struct {
 	gone        []string   // the top-most names that are not there any more
 	listings    []string   // directories in which only the names are in doubt
 
-	// Of a full run: how many entries the source has, and all files in it with several names.
-	entries  int
-	allLinks [][]string
+	entries  int        // of the source, if the run has read all of it
+	allLinks [][]string // of a full run: all files with several names
 
 	changes map[string]changes.Change // by path, for those that fail
 	// carried stay in the journal, however the passes end.
@@ -139,6 +138,7 @@ func (p *planner) addRoot(kind changes.Kind) {
 	case changes.Directory:
 		p.directories.add(".")
 	default:
+		p.tree.seen.directory(".", p.tree.identity("."))
 		p.subtrees.add(".")
 	}
 }
@@ -146,6 +146,10 @@ func (p *planner) addRoot(kind changes.Kind) {
 func (p *planner) addPresent(c changes.Change, st *unix.Stat_t) {
 	regular, dir := st.Mode&unix.S_IFMT == unix.S_IFREG, st.Mode&unix.S_IFMT == unix.S_IFDIR
 	p.tidy(c.Path)
+	p.tree.seen.name(c.Path, st)
+	if dir && c.Kind != changes.Attributes && c.Kind != changes.Directory {
+		p.tree.seen.directory(c.Path, p.tree.identity(c.Path))
+	}
 	if regular && p.unripe(st) {
 		p.carried = append(p.carried, changes.Change{Path: c.Path, Kind: c.Kind, Since: c.Since})
 	}
@@ -179,6 +183,7 @@ func (p *planner) unripe(st *unix.Stat_t) bool {
 // addGone notes a name that is not there.
 func (p *planner) addGone(path string) {
 	p.tidy(path)
+	p.tree.seen.forget(path)
 	if p.tree.leavesOut(path, false) || p.tree.leavesOut(path, true) {
 		p.addLeft(path)
 	} else {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"rsince/changes"
+	"rsince/changes/scan"
 	"rsince/logs"
 	"rsince/sync/profile"
 	"rsince/sync/rsync"
@@ -107,6 +108,10 @@ type run struct {
 	// modifiedSince is the time from which on everything that has a ctime counts as modified; zero
 	// if there is no such time.
 	modifiedSince time.Time
+	catalog       *scan.Catalog // of what runs have copied; nil: there is none
+	noCatalog     string        // why there is none
+	reconciling   bool          // the source is to be held against the catalog
+	clockSetBack  bool          // since the last run; ctimes tell nothing about order
 	ripe          time.Duration // see planner
 	unfound       []string      // why files known by their handle could not be looked for
 }
@@ -215,17 +220,18 @@ func (r *run) cut(ctx context.Context) (*changes.Batch, error) {
 
 // look learns what is part of the source. It comes after the cut: where something was mounted before,
 // the batch has a gap, which is not to lead into it.
-func (r *run) look() (err error) {
-	if r.tree, err = newTree(r.source, r.Profile.Filter); err != nil {
+func (r *run) look(cut time.Time) (err error) {
+	if r.tree, err = newTree(r.source, r.Profile.Filter, cut); err != nil {
 		return err
 	}
+	r.catalog, r.noCatalog = catalogOf(r.Dir)
 	r.engine.Filters = append(r.protected(), r.tree.filters()...)
 	return nil
 }
 
 // carry copies what the batch and the mode ask for and acknowledges it.
 func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
-	if err := r.look(); err != nil {
+	if err := r.look(batch.Cut); err != nil {
 		return err
 	}
 	r.chooseMode(batch)
@@ -262,7 +268,7 @@ func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
 	if err := r.stillMet(ctx); err != nil {
 		return err
 	}
-	return r.acknowledge(batch, plan)
+	return r.acknowledge(ctx, batch, plan)
 }
 
 // update shows in the list of runs what has become known of this one.
@@ -274,11 +280,14 @@ func (r *run) update() error {
 }
 
 // acknowledge takes from the journal what has been copied, and remembers the run.
-func (r *run) acknowledge(batch *changes.Batch, plan *plan) error {
+func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan) error {
 	if err := r.rememberNames(plan); err != nil {
 		return err
 	}
 	pending := r.stillPending(plan)
+	if err := r.noteCopied(ctx, batch, pending); err != nil {
+		return err
+	}
 	if err := batch.Acknowledge(pending); err != nil {
 		return err
 	}
@@ -290,11 +299,13 @@ func (r *run) acknowledge(batch *changes.Batch, plan *plan) error {
 			m.Copied = c.Since
 		}
 	}
+	m.Entries = max(0, m.Entries+r.result.Created-r.result.Deleted)
+	if r.record.Mode == modeFull || r.reconciling {
+		m.Entries = plan.entries
+	}
 	if r.record.Mode == modeFull {
-		m.LastFull, m.Fingerprint, m.Entries = batch.Cut, r.Profile.Fingerprint(), plan.entries
+		m.LastFull, m.Fingerprint = batch.Cut, r.Profile.Fingerprint()
 		m.Owed = r.incomplete()
-	} else {
-		m.Entries = max(0, m.Entries+r.result.Created-r.result.Deleted)
 	}
 	return m.save()
 }

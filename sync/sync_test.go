@@ -104,7 +104,7 @@ func TestFullBecause(t *testing.T) {
 			r := &run{Job: &Job{Profile: &profile}, memory: &memory, source: source}
 			b := &changes.Batch{Cut: now, Watch: watched}
 			test.change(r, b)
-			got := r.fullBecause(b)
+			got := r.fullBecause(b, r.missed(b))
 			if !strings.HasPrefix(got, test.want) || got != "" && test.want == "" {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
@@ -138,12 +138,13 @@ touch -d 2020-01-01 a-f b-f */f; touch -d 2020-01-02 a b c; ln a-f a-link`)
 	}
 	change(t, root, `mv a x; mv b a; mv x b; mv c-f x; mv b-f c-f; mv x b-f; rm a-link`)
 	r := &run{tree: treeOf(t, root), modifiedSince: began.Add(ctimeMargin)}
-	p, found := newPlanner(r.tree), &survey{links: newLinkFinder(r.tree)}
-	if err := r.survey(t.Context(), found, p); err != nil {
+	p := newPlanner(r.tree)
+	entries, err := r.survey(t.Context(), p, newLinkFinder(r.tree))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := planned(t, p, ""), "content a-f b-f c-f|subtrees a b"; got != want || found.entries != 9 {
-		t.Errorf("got %q of %d entries, want %q", got, found.entries, want)
+	if got, want := planned(t, p, ""), "content a-f b-f c-f|subtrees a b"; got != want || entries != 9 {
+		t.Errorf("got %q of %d entries, want %q", got, entries, want)
 	}
 }
 

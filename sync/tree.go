@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -27,6 +28,7 @@ type tree struct {
 	mounts []string
 
 	dirs map[string]ancestry // what is known of directories, by path
+	seen *seen
 }
 
 // ancestry tells what stands in the way of a path below a directory.
@@ -45,12 +47,16 @@ const (
 	unstable          // it cannot be looked at
 )
 
-func newTree(source changes.Source, rules *filter.Rules) (*tree, error) {
-	t := &tree{root: source.Path, rules: rules, foreign: map[string]bool{}, dirs: map[string]ancestry{}}
+// newTree looks at the source of a run whose batch was cut at this moment.
+func newTree(source changes.Source, rules *filter.Rules, cut time.Time) (*tree, error) {
+	t := &tree{root: source.Path, rules: rules, foreign: map[string]bool{}, dirs: map[string]ancestry{}, seen: newSeen(cut)}
 	for _, skip := range source.Skip {
 		if rel, ok := below(skip, source.Path); ok {
 			t.foreign[rel] = true
 		}
+	}
+	if st, err := t.stat("."); err == nil {
+		t.seen.name(".", &st)
 	}
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
@@ -131,6 +137,7 @@ func (t *tree) look(dir string) standing {
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return blocked
 	}
+	t.seen.name(dir, &st)
 	return present
 }
 
@@ -201,12 +208,27 @@ func (t *tree) empty() (bool, error) {
 	return !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !t.foreign[e.Name()] }), nil
 }
 
-// walk calls visit, from several goroutines, for every entry of the source that is to be copied,
-// below root.
-func (t *tree) walk(ctx context.Context, root string, visit func(path string, st *unix.Stat_t)) error {
-	return t.scan(root).Walk(ctx, func(e scan.Entry) {
-		visit(joined(root, e.Path), &e.Stat)
+// walk calls visit, from several goroutines, for the directory root and every entry of the source that
+// is to be copied below it, with the identities of directories, and a directory before what is in it.
+// It calls unread with what could not be looked at.
+func (t *tree) walk(ctx context.Context, root string, visit func(path string, st *unix.Stat_t, id scan.Identity), unread func(path string)) error {
+	if st, err := t.stat(root); err == nil {
+		visit(root, &st, t.identity(root))
+	}
+	s := t.scan(root)
+	s.Unread = func(path string) { unread(joined(root, path)) }
+	return s.Walk(ctx, func(e scan.Entry) {
+		visit(joined(root, e.Path), &e.Stat, e.Identity)
 	})
+}
+
+// identity is that of a directory, or none.
+func (t *tree) identity(dir string) scan.Identity {
+	id, err := scan.IdentityOf(unix.AT_FDCWD, t.root+"/"+dir)
+	if err != nil {
+		return 0
+	}
+	return id
 }
 
 func parent(path string) string {

@@ -28,6 +28,7 @@ type workload struct {
 
 	operations []operation // each as often as it weighs
 	held       []*os.File
+	moves      []move // of directories
 	steps      int
 	done       map[string]int // by operation: how often it did something
 
@@ -112,7 +113,8 @@ func operations() []operation {
 		{"device", 1, root, (*workload).device},
 
 		{"rename", 5, 0, (*workload).rename},
-		{"rename a directory", 2, 0, (*workload).renameDir},
+		{"rename a directory", 3, 0, (*workload).renameDir},
+		{"rename a directory back", 2, 0, (*workload).renameBack},
 		{"rename out of the source", 1, 0, (*workload).renameOut},
 		{"rename into the source", 2, 0, (*workload).renameIn},
 		{"exchange", 2, 0, (*workload).exchange},

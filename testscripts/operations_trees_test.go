@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,42 @@ func (w *workload) rename() error {
 	return os.Rename(from, to)
 }
 
-func (w *workload) renameDir() error { return w.renameFrom(w.source, directory) }
+// A move is what was renamed and may go back.
+type move struct{ from, to string }
+
+// renameDir renames a directory, within the source or out of it.
+func (w *workload) renameDir() error {
+	from, err := w.pick(w.source, directory)
+	if err != nil {
+		return err
+	}
+	to := w.beside + "/" + w.number()
+	if w.rand.IntN(3) > 0 {
+		if to, err = w.place(); err != nil || !w.fits(from, to) {
+			return errNothing
+		}
+	}
+	if err := unix.Rename(from, to); err != nil {
+		return err
+	}
+	const kept = 20
+	w.moves = append(w.moves, move{from, to})
+	w.moves = w.moves[max(0, len(w.moves)-kept):]
+	return nil
+}
+
+// renameBack takes a directory back to where it was, with the old time of nothing below it renewed.
+func (w *workload) renameBack() error {
+	if len(w.moves) == 0 {
+		return errNothing
+	}
+	i := w.rand.IntN(len(w.moves))
+	m := w.moves[i]
+	w.moves = slices.Delete(w.moves, i, i+1)
+	w.chose(m.to, nil)
+	w.chose(m.from, nil)
+	return unix.Rename(m.to, m.from)
+}
 
 func (w *workload) renameIn() error {
 	err := w.renameFrom(w.beside, anything)

@@ -34,7 +34,13 @@ type site struct {
 // rsince.
 func newSite(t *testing.T, uid uint32) *site {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "rsince-site-")
+	return newSiteIn(t, "", uid)
+}
+
+// newSiteIn makes a site in a directory; "" is that of temporary files.
+func newSiteIn(t *testing.T, parent string, uid uint32) *site {
+	t.Helper()
+	dir, err := os.MkdirTemp(parent, "rsince-site-")
 	if err != nil {
 		t.Fatal(err)
 	}

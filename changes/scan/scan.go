@@ -21,6 +21,8 @@ type Tree struct {
 	// Prune leaves out a name, and all below it if it is a directory. It is called from several
 	// goroutines, with a path relative to Root. nil: nothing is left out.
 	Prune func(path string, dir bool) bool
+	// Unread is called, from several goroutines, with what could not be looked at. nil: nothing.
+	Unread func(path string)
 	// Flat stays in the root: what its directories hold is not visited.
 	Flat bool
 }
@@ -29,17 +31,22 @@ type Tree struct {
 type Entry struct {
 	Path  string // relative to Root
 	Inode uint64
-	Type  uint8       // unix.DT_REG, unix.DT_DIR, …
-	Stat  unix.Stat_t // of Walk only
+	Type  uint8 // unix.DT_REG, unix.DT_DIR, …
+	// Of Walk only; a directory of a file system without file handles has no identity.
+	Stat     unix.Stat_t
+	Identity Identity // of directories
 }
 
 // Walk calls visit for every entry with its metadata, from several goroutines, in no order. The
-// root itself is not visited. What vanishes meanwhile is passed over. The error joins what could
+// root itself is not visited, and a directory before what is in it. What vanishes meanwhile is passed over. The error joins what could
 // not be read; everything else was visited, unless ctx ended, which then is in the error too.
 func (t Tree) Walk(ctx context.Context, visit func(Entry)) error {
 	return t.walk(ctx, func(dir int, e *Entry) error {
 		if err := e.stat(dir); err != nil {
 			return err
+		}
+		if e.Type == unix.DT_DIR {
+			e.Identity, _ = IdentityOf(dir, base(e.Path))
 		}
 		visit(*e)
 		return nil
@@ -206,7 +213,13 @@ func (r *reader) prunes(e Entry) bool {
 
 // fail notes an error, unless the path is only not there any more.
 func (r *reader) fail(op, path string, err error) {
-	if vanished(err) && path != "." || len(r.errs) >= maxErrors {
+	if vanished(err) && path != "." {
+		return
+	}
+	if r.Unread != nil {
+		r.Unread(path)
+	}
+	if len(r.errs) >= maxErrors {
 		return
 	}
 	r.errs = append(r.errs, &fs.PathError{Op: op, Path: filepath.Join(r.Root, path), Err: err})

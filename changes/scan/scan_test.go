@@ -113,7 +113,10 @@ func TestWalkAgainstWalkDir(t *testing.T) {
 				if e.Stat.Ino != st.Ino || e.Stat.Size != st.Size || e.Stat.Mtim != st.Mtim || e.Stat.Mode != st.Mode {
 					t.Errorf("%q: metadata are not its own", path)
 				}
-				e.Stat = unix.Stat_t{}
+				if id, _ := IdentityOf(unix.AT_FDCWD, root+"/"+path); e.Type == unix.DT_DIR && (id == 0 || e.Identity != id) {
+					t.Errorf("%q: identity %x, want %x", path, e.Identity, id)
+				}
+				e.Stat, e.Identity = unix.Stat_t{}, 0
 				walked[path] = e
 			}
 			if !maps.Equal(walked, want) {

@@ -1,0 +1,141 @@
+package sync
+
+import (
+	"context"
+	"slices"
+	gosync "sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rsince/changes"
+	"rsince/changes/scan"
+)
+
+// ordered are the file systems, by statfs(2)'s magic numbers, that are known to renew the ctime of what
+// is renamed, to keep inode numbers, and to have file handles.
+var ordered = []int64{unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC}
+
+func (r *run) inOrder() bool {
+	return slices.ContainsFunc(ordered, func(magic int64) bool { return onType(r.source.Path, magic) })
+}
+
+// obstacle tells why what was missed cannot be found by holding the source against the catalog; nothing
+// is "".
+func (r *run) obstacle(gaps []changes.Gap) string {
+	for _, gap := range gaps {
+		if gap.Subtree == "." && gap.Since.Unix() <= 0 {
+			return "nothing is known from before"
+		}
+	}
+	switch {
+	case len(r.tree.mounts) > 0:
+		return "the source holds several file systems"
+	case !r.inOrder():
+		return "its file system is none of ext4, xfs, btrfs and tmpfs, on which the source itself tells what was changed"
+	}
+	return r.noCatalog
+}
+
+// findings are the names in a source that were changed since they were copied, as far as it shows.
+type findings struct {
+	catalog *scan.Catalog // of what was copied; nil: it is not known
+	// since is the time from which on a ctime means a change, whatever the catalog says: a write(2)
+	// that goes on for minutes sets it when it begins. The zero time: no ctime means anything.
+	since time.Time
+
+	mu       gosync.Mutex
+	entries  int
+	names    []string // to be copied whatever size and time say
+	listings []string // directories whose names may have changed
+	subtrees []string // directories that may not be those that were there
+	renewed  set      // directories with a ctime since then
+	relisted set      // those in listings
+	seen     *seen
+}
+
+func (r *run) newFindings() *findings {
+	f := &findings{catalog: r.catalog, renewed: set{}, relisted: set{}, seen: r.tree.seen}
+	switch {
+	case r.modifiedSince.IsZero():
+	case r.clockSetBack && r.catalog == nil:
+		f.since = time.Unix(0, 0)
+	default:
+		f.since = r.modifiedSince.Add(-ctimeMargin)
+	}
+	return f
+}
+
+// visit looks at a name. The directory it is in was visited before.
+func (f *findings) visit(path string, st *unix.Stat_t, id scan.Identity) {
+	renewed := !f.since.IsZero() && !time.Unix(st.Ctim.Unix()).Before(f.since)
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		f.visitDirectory(path, st, id, renewed)
+		return
+	}
+	changed := renewed || f.catalog != nil && !f.catalog.Has(path, scan.VersionOf(st))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.entries++
+	if changed {
+		f.names = append(f.names, path)
+	}
+}
+
+func (f *findings) visitDirectory(path string, st *unix.Stat_t, id scan.Identity, renewed bool) {
+	known := f.catalog != nil && f.catalog.HasDirectory(path, id)
+	listed := f.catalog == nil || f.catalog.HasListing(path, scan.VersionOf(st))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if path != "." {
+		f.entries++
+	}
+	if renewed {
+		f.renewed.add(path)
+	}
+	switch {
+	// Without a catalog: a rename renews the ctime of a directory and of the one it is in, and nothing
+	// below it. Entries made in both look the same, and may have come after a rename.
+	case f.catalog == nil && path != "." && renewed && f.renewed.has(parent(path)), f.catalog != nil && !known:
+		f.subtrees = append(f.subtrees, path)
+	case renewed || !listed:
+		f.listings = append(f.listings, path)
+		f.relisted.add(path)
+		f.seen.relist(path)
+	}
+	if known && f.relisted.has(parent(path)) {
+		f.seen.stillDirectory(path, id)
+	}
+}
+
+// unread puts in doubt what could not be looked at: rsync will say what is wrong with it.
+func (f *findings) unread(path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.subtrees = append(f.subtrees, path)
+}
+
+// addTo puts in doubt what was found, except which names are gone.
+func (f *findings) addTo(p *planner) {
+	for _, path := range f.names {
+		p.add(changes.Change{Path: path, Kind: changes.Content, Since: f.since})
+	}
+	for _, path := range f.subtrees {
+		p.add(changes.Change{Path: path, Kind: changes.Subtree, Since: f.since})
+	}
+}
+
+// reconcile holds the source against the catalog, puts in doubt what differs, and counts the entries.
+func (r *run) reconcile(ctx context.Context, p *planner) (entries int, err error) {
+	f := r.newFindings()
+	began := time.Now()
+	err = r.tree.walk(ctx, ".", f.visit, f.unread)
+	r.say("read the %d entries of the source in %.1f s: %d names, %d directories' listings and %d whole subtrees may have changed",
+		f.entries, time.Since(began).Seconds(), len(f.names), len(f.listings), len(f.subtrees))
+	f.addTo(p)
+	for _, dir := range f.listings {
+		p.add(changes.Change{Path: dir, Kind: changes.Attributes, Since: f.since})
+		p.listings.add(dir)
+	}
+	return f.entries, p.links.note(ctx, err)
+}

@@ -1,0 +1,183 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	gosync "sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rsince/changes"
+	"rsince/changes/scan"
+)
+
+// seen gathers what a run finds in the source, for the catalog of what was copied. Only what was not
+// changed since the cut counts: that is in the batch, or was found by the run, and whatever happens to
+// it later will be in the next batch or differ from what the catalog says.
+type seen struct {
+	cut time.Time
+
+	mu          gosync.Mutex
+	update      scan.Update
+	directories map[string]scan.Identity // copied with all that is in them
+	still       map[string]scan.Identity // directories in relisted ones, copied before
+	relisted    set                      // directories that may hold other names than before
+	renewed     set                      // directories that were changed since the cut
+}
+
+// renewedMargin is more than the clock of ctimes, which ticks every 1 to 10 ms, can be behind the one
+// that cuts are timed by.
+const renewedMargin = 100 * time.Millisecond
+
+func newSeen(cut time.Time) *seen {
+	return &seen{cut: cut, directories: map[string]scan.Identity{}, still: map[string]scan.Identity{}, relisted: set{}, renewed: set{}}
+}
+
+// settled reports whether what has this metadata was not changed since the cut.
+func (s *seen) settled(st *unix.Stat_t) bool {
+	return time.Unix(st.Ctim.Unix()).Before(s.cut.Add(-renewedMargin))
+}
+
+// name notes what a name leads to; of a directory, which names it has. The directory it is in was noted
+// before.
+func (s *seen) name(path string, st *unix.Stat_t) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	switch settled := s.settled(st); {
+	case settled && dir:
+		s.update.CopiedListing(path, scan.VersionOf(st))
+	case settled:
+		s.update.Copied(path, scan.VersionOf(st))
+	case dir:
+		s.renewed.add(path)
+	default:
+		s.update.Forget(path)
+	}
+}
+
+// directory notes which directory a name, noted before, leads to, when all that is in it is copied.
+func (s *seen) directory(path string, id scan.Identity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id == 0 || s.unsettled(path) {
+		s.update.Forget(path)
+	} else {
+		s.directories[path] = id
+	}
+}
+
+// relist notes that a directory may hold other names than when it was copied last. The directories that
+// it still holds are then noted by stillDirectory.
+func (s *seen) relist(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.relisted.add(path)
+}
+
+// stillDirectory notes a directory, in a relisted one, that was copied before or of which every change is
+// in the batch.
+func (s *seen) stillDirectory(path string, id scan.Identity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.still[path] = id
+}
+
+// unsettled reports whether a directory may have come to its place since the cut: it has changed, and the
+// one it is in as well.
+func (s *seen) unsettled(path string) bool {
+	return path != "." && s.renewed.has(path) && s.renewed.has(parent(path))
+}
+
+// forget notes that a name is gone, or that it was not copied.
+func (s *seen) forget(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.directories, path)
+	delete(s.still, path)
+	s.update.Forget(path)
+}
+
+func catalogFile(dir string) string { return filepath.Join(dir, "catalog") }
+
+// catalogOf reads the catalog in dir. Without one, why says so.
+func catalogOf(dir string) (c *scan.Catalog, why string) {
+	c, err := scan.OpenCatalog(catalogFile(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "no full run has noted yet what it copied"
+	} else if err != nil {
+		return nil, err.Error()
+	}
+	return c, ""
+}
+
+// noteCopied keeps in the catalog what the run copied. That is durable before the batch is acknowledged:
+// the catalog may know less than was copied, but not of a directory that has been moved away.
+func (r *run) noteCopied(ctx context.Context, batch *changes.Batch, pending []changes.Change) error {
+	s := r.tree.seen
+	for _, c := range pending {
+		if c.Path != "" {
+			s.forget(c.Path)
+		}
+	}
+	if batch.Watch.Backend == "" || changes.Settle(ctx, r.Socket, r.Profile.Name) != nil {
+		r.forgetMoved()
+	}
+	s.noteDirectories()
+	file := catalogFile(r.Dir)
+	switch {
+	case r.record.Mode != modeFull:
+		err := s.update.Append(file)
+		if errors.Is(err, fs.ErrNotExist) { // the next full run makes one
+			err = nil
+		}
+		return err
+	case r.incomplete() != "" || !r.inOrder():
+		return nil
+	}
+	return s.update.Write(file)
+}
+
+func (s *seen) noteDirectories() {
+	for path, id := range s.still {
+		s.update.StillDirectory(path, id)
+	}
+	for path := range s.relisted {
+		s.update.Relisted(path)
+	}
+	for path, id := range s.directories {
+		s.update.CopiedDirectory(path, id)
+	}
+}
+
+// forgetMoved forgets the directories that may have been elsewhere while the run, which nobody watched,
+// copied what was under their names.
+func (r *run) forgetMoved() {
+	was, now := r.tree.seen, newSeen(r.tree.seen.cut)
+	dirs := set{}
+	noted := maps.Clone(was.still)
+	maps.Copy(noted, was.directories)
+	for dir := range noted {
+		dirs.add(dir)
+	}
+	for dir, a := range r.tree.dirs {
+		if a.state == present {
+			dirs.add(dir)
+		}
+	}
+	delete(dirs, ".")
+	for _, dir := range append([]string{"."}, dirs.sorted()...) { // a directory before those in it
+		st, err := r.tree.stat(dir)
+		if err == nil {
+			now.name(dir, &st)
+		}
+		id, known := noted[dir]
+		if err != nil || now.unsettled(dir) || known && id != r.tree.identity(dir) {
+			was.forget(dir)
+		}
+	}
+}

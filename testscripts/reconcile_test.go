@@ -1,0 +1,180 @@
+package testscripts
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// An absence is a source that is changed at random while nobody watches it, on a file system of its own.
+type absence struct {
+	*site
+	rand    *rand.Rand
+	watches bool // now and then
+
+	runs   map[string]int
+	listed map[string]int
+}
+
+// settles is longer than what was changed before a run is too young for it to note what it copied.
+const settles = 150 * time.Millisecond
+
+// TestGaps changes a source while it is watched and while it is not. After every run the copy is the
+// source, although no run but the first compares everything.
+func TestGaps(t *testing.T) {
+	for _, tt := range []struct {
+		disk    string
+		watches bool
+	}{
+		{"ext4", true},
+		{"xfs", true},
+		{"btrfs", true},
+		{"tmpfs", true},
+		{"ext4", false},
+	} {
+		t.Run(fmt.Sprintf("%s watched %v", tt.disk, tt.watches), func(t *testing.T) {
+			if os.Geteuid() != 0 {
+				t.Skip("mounting needs root")
+			}
+			t.Parallel()
+			a := absence{watches: tt.watches, runs: map[string]int{}, listed: map[string]int{}}
+			a.site = newSiteIn(t, newDisk(t, tt.disk), 0)
+			a.profile("p", a.dir+"/dst", "[watch]", `backend = "`+map[bool]string{true: "fanotify", false: "none"}[tt.watches]+`"`)
+			a.run(seed(t))
+		})
+	}
+}
+
+func (a *absence) run(seed uint64) {
+	a.rand = rand.New(rand.NewPCG(seed, 1))
+	w := newWorkload(a.t, seed, a.dir, root|handles)
+	w.limit = 300
+	defer w.close()
+	for range 300 {
+		w.step()
+	}
+	a.copied()
+	for end := time.Now().Add(liveFor(a.t)); time.Now().Before(end) && !a.t.Failed(); {
+		a.phase(w)
+		if a.rand.IntN(3) == 0 {
+			a.setClockBack()
+		}
+		for range 1 + a.rand.IntN(60) {
+			w.step()
+		}
+		if a.rand.IntN(2) == 0 {
+			time.Sleep(settles)
+		}
+		a.copied()
+	}
+	a.untouched()
+	for kind, n := range a.runs {
+		a.t.Logf("%d runs of %.0f listed on average: %s", n, float64(a.listed[kind])/float64(n), kind)
+	}
+}
+
+// phase starts or ends the watcher now and then, with changes that it may see.
+func (a *absence) phase(w *workload) {
+	if !a.watches || a.rand.IntN(2) == 0 {
+		return
+	}
+	if a.watcher == nil {
+		a.startWatcher("p")
+		return
+	}
+	for range a.rand.IntN(20) {
+		w.step()
+	}
+	a.endWatcher([]unix.Signal{unix.SIGTERM, unix.SIGKILL}[a.rand.IntN(2)])
+}
+
+// setClockBack makes the state that of a machine whose clock was an hour ahead: no ctime tells what
+// happened since.
+func (a *absence) setClockBack() {
+	if a.watcher != nil {
+		return
+	}
+	line := fmt.Sprintf(`{"until":%q}`, time.Now().Add(time.Hour).Format(time.RFC3339Nano))
+	a.must(os.WriteFile(filepath.Join(a.dir, "state/profiles/p/journal/known"), fmt.Appendf(nil, "%-127s\n", line), 0o600))
+}
+
+// copied runs the profile and compares. What is too young to be copied once and for all stays pending.
+func (a *absence) copied() {
+	r := a.sync(nil, "p")
+	kind := r.Mode + ": " + r.Reason
+	a.runs[kind]++
+	a.listed[kind] += r.Listed
+	if r.State != "ok" {
+		a.t.Errorf("a run: %+v", r)
+	}
+	a.equal("p", a.dir+"/dst")
+}
+
+// TestMovedBack takes a directory out of the source and back in, between runs: below it nothing shows that
+// the target has lost it meanwhile.
+func TestMovedBack(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("fanotify needs root")
+	}
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		out      string // where to
+		watchOut bool
+		inside   func(a *absence) // what else happens in one that is out
+	}{
+		{"beside", "beside/b", true, nil},
+		{"beside, unwatched", "beside/b", false, nil},
+		{"within", "src/b", true, nil},
+		{"within, unwatched", "src/b", false, nil},
+		{"part of it", "src/b", true, func(a *absence) { a.rename("src/b/c", "beside/c") }},
+		{"part of it, unwatched", "src/b", false, func(a *absence) { a.rename("src/b/c", "beside/c") }},
+		{"replaced", "beside/b", true, func(a *absence) { a.must(os.WriteFile(a.dir+"/src/a/b", nil, 0o600)) }},
+		{"replaced, unwatched", "beside/b", false, func(a *absence) { a.must(os.WriteFile(a.dir+"/src/a/b", nil, 0o600)) }},
+		{"another in its place", "beside/b", true, func(a *absence) { a.must(os.Mkdir(a.dir+"/src/a/b", 0o700)) }},
+		{"another in its place, unwatched", "beside/b", false, func(a *absence) { a.must(os.Mkdir(a.dir+"/src/a/b", 0o700)) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a := &absence{site: newSite(t, 0), runs: map[string]int{}, listed: map[string]int{}}
+			a.profile("p", a.dir+"/dst", "[watch]", `backend = "fanotify"`)
+			a.must(os.MkdirAll(a.dir+"/src/a/b/c/d", 0o755))
+			a.must(os.WriteFile(a.dir+"/src/a/b/c/d/f", []byte("x"), 0o644))
+			a.must(os.WriteFile(a.dir+"/src/a/b/f", []byte("x"), 0o644))
+			run := func() {
+				time.Sleep(settles)
+				if a.watcher == nil {
+					a.setClockBack()
+				}
+				a.copied()
+			}
+			time.Sleep(settles)
+			a.copied()
+			if tt.watchOut {
+				a.startWatcher("p")
+				run()
+			}
+			a.rename("src/a/b", tt.out)
+			run()
+			if tt.inside != nil {
+				tt.inside(a)
+				run()
+			}
+			a.endWatcher(unix.SIGTERM)
+			_ = os.Remove(a.dir + "/src/a/b")
+			a.rename(tt.out, "src/a/b")
+			run()
+			if _, err := os.Stat(a.dir + "/beside/c"); err == nil {
+				a.rename("beside/c", "src/a/b/c")
+				run()
+			}
+		})
+	}
+}
+
+func (a *absence) rename(from, to string) { a.must(os.Rename(a.dir+"/"+from, a.dir+"/"+to)) }
