@@ -49,12 +49,22 @@ func (r *run) chooseMode(batch *changes.Batch) {
 	missed := r.missed(batch)
 	if missed != "" {
 		r.record.Mode, r.record.Reason, r.reconciling = modeGap, missed, true
-		if obstacle := r.obstacle(batch.Gaps); obstacle != "" {
-			r.reconciling, r.catalog = false, nil
+		obstacle := r.obstacle(batch.Gaps)
+		if obstacle == "" {
+			r.catalog, obstacle = catalogOf(r.Dir)
+		}
+		if obstacle != "" {
+			r.reconciling = false
 			missed += "; " + obstacle
 		}
 	}
 	if why := r.fullBecause(batch, missed); why != "" {
+		switch {
+		case r.Accept: // the catalog is of another source, or of another target
+			r.catalog = nil
+		case missed == "":
+			r.catalog, _ = catalogOf(r.Dir)
+		}
 		r.beFull(why)
 		return
 	}

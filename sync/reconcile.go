@@ -20,8 +20,7 @@ func (r *run) inOrder() bool {
 	return slices.ContainsFunc(ordered, func(magic int64) bool { return onType(r.source.Path, magic) })
 }
 
-// obstacle tells why what was missed cannot be found by holding the source against the catalog; nothing
-// is "".
+// obstacle tells why what was missed would not show in the source; nothing is "".
 func (r *run) obstacle(gaps []changes.Gap) string {
 	for _, gap := range gaps {
 		if gap.Subtree == "." && gap.Since.Unix() <= 0 {
@@ -34,7 +33,7 @@ func (r *run) obstacle(gaps []changes.Gap) string {
 	case !r.inOrder():
 		return "its file system is none of ext4, xfs, btrfs and tmpfs, on which the source itself tells what was changed"
 	}
-	return r.noCatalog
+	return ""
 }
 
 // findings are the names in a source that were changed since they were copied, as far as it shows.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	gosync "sync"
 	"time"
@@ -19,7 +20,8 @@ import (
 // changed since the cut counts: that is in the batch, or was found by the run, and whatever happens to
 // it later will be in the next batch or differ from what the catalog says.
 type seen struct {
-	cut time.Time
+	cut   time.Time
+	began time.Time // with a reading of the monotonic clock
 
 	mu          gosync.Mutex
 	update      scan.Update
@@ -34,7 +36,7 @@ type seen struct {
 const renewedMargin = 100 * time.Millisecond
 
 func newSeen(cut time.Time) *seen {
-	return &seen{cut: cut, directories: map[string]scan.Identity{}, still: map[string]scan.Identity{}, relisted: set{}, renewed: set{}}
+	return &seen{cut: cut, began: time.Now(), directories: map[string]scan.Identity{}, still: map[string]scan.Identity{}, relisted: set{}, renewed: set{}}
 }
 
 // settled reports whether what has this metadata was not changed since the cut.
@@ -130,6 +132,12 @@ func (r *run) noteCopied(ctx context.Context, batch *changes.Batch, pending []ch
 	s.noteDirectories()
 	file := catalogFile(r.Dir)
 	switch {
+	case clockSetBack(s.began):
+		r.say("the clock was set back during the run: what was copied is not noted, and the next gap makes a run full")
+		if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
 	case r.record.Mode != modeFull:
 		err := s.update.Append(file)
 		if errors.Is(err, fs.ErrNotExist) { // the next full run makes one
@@ -140,6 +148,14 @@ func (r *run) noteCopied(ctx context.Context, batch *changes.Batch, pending []ch
 		return nil
 	}
 	return s.update.Write(file)
+}
+
+// clockSetBack reports whether the clock was set back since, more than by being slowed (adjtimex(2) allows
+// half a thousandth). Then a ctime does not tell what happened after the cut.
+func clockSetBack(since time.Time) bool {
+	elapsed := time.Since(since) // by the monotonic clock
+	shown := time.Now().Round(0).Sub(since.Round(0))
+	return shown < elapsed-elapsed/1000-renewedMargin
 }
 
 func (s *seen) noteDirectories() {

@@ -108,8 +108,7 @@ type run struct {
 	// modifiedSince is the time from which on everything that has a ctime counts as modified; zero
 	// if there is no such time.
 	modifiedSince time.Time
-	catalog       *scan.Catalog // of what runs have copied; nil: there is none
-	noCatalog     string        // why there is none
+	catalog       *scan.Catalog // of what runs have copied; nil: it is not needed, or of no use
 	reconciling   bool          // the source is to be held against the catalog
 	clockSetBack  bool          // since the last run; ctimes tell nothing about order
 	ripe          time.Duration // see planner
@@ -224,7 +223,6 @@ func (r *run) look(cut time.Time) (err error) {
 	if r.tree, err = newTree(r.source, r.Profile.Filter, cut); err != nil {
 		return err
 	}
-	r.catalog, r.noCatalog = catalogOf(r.Dir)
 	r.engine.Filters = append(r.protected(), r.tree.filters()...)
 	return nil
 }

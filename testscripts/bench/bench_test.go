@@ -11,7 +11,7 @@ import (
 
 // TestMain lets the test binary be the writer, as the program is.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == writeCommand {
+	if len(os.Args) > 1 && (os.Args[1] == writeCommand || os.Args[1] == discardCommand) {
 		main()
 	}
 	os.Exit(m.Run())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // A copying is a task of the copy group.
@@ -58,6 +59,36 @@ func (b *bench) copy(ctx context.Context) error {
 		progress("the watcher said:\n%s", &running.complaints)
 	}
 	return err
+}
+
+// young is how long before a run that nobody watched a change may lie for the next one to take it for one
+// that went on.
+const young = 10 * time.Minute
+
+// unwatched measures runs that find by the tree itself that nothing has changed.
+func (b *bench) unwatched(ctx context.Context) error {
+	progress("waiting until what was changed is %v old", young)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(young):
+	}
+	target, peer := filepath.Join(b.dir, "ours"), mirror{b.tree.path, filepath.Join(b.dir, "peer")}
+	if err := errors.Join(os.MkdirAll(target, 0o755), os.MkdirAll(peer.target, 0o755)); err != nil {
+		return err
+	}
+	ours, err := newRsince(b.program, filepath.Join(b.dir, "unwatched"), b.tree.path, target, "none")
+	if err != nil {
+		return err
+	}
+	ours.mode = "gap"
+	if _, err := ours.sync(ctx, 0, "--accept"); err != nil {
+		return err
+	}
+	if _, err := peer.copy(ctx, "--delete"); err != nil {
+		return err
+	}
+	return b.race(ctx, copying{task: "nothing changed, nobody watched", asked: limit{value: 1.6, ratio: 0.2}}, ours, peer)
 }
 
 func (b *bench) race(ctx context.Context, t copying, ours *rsince, peer mirror) error {

@@ -39,6 +39,9 @@ func main() {
 	if len(os.Args) == 4 && os.Args[1] == writeCommand {
 		exit(appendToAll(os.Args[2], os.Args[3]))
 	}
+	if len(os.Args) == 3 && os.Args[1] == discardCommand {
+		exit(discardEvents(os.Args[2]))
+	}
 	var o options
 	flag.StringVar(&o.dir, "dir", os.TempDir(), "make the tree in a new directory in `DIR`, on a disk")
 	flag.IntVar(&o.dirs, "dirs", 71_169, "directories in the tree; each holds 10 files")

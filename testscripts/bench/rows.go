@@ -41,7 +41,7 @@ type group struct {
 }
 
 func groups() []group {
-	return []group{{"ready", (*bench).ready}, {"write", (*bench).write}, {"copy", (*bench).copy}}
+	return []group{{"ready", (*bench).ready}, {"write", (*bench).write}, {"copy", (*bench).copy}, {"unwatched", (*bench).unwatched}}
 }
 
 func groupNames() []string {

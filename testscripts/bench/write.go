@@ -21,6 +21,11 @@ func (b *bench) write(ctx context.Context) error {
 	if err := writeList(w.list, b.tree.choose(n)); err != nil {
 		return err
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	watches = append(watches, watch{discarder(self, b.tree.path), nil})
 	c := contest{task: fmt.Sprintf("%d × open, append, append, close", n)}
 	for _, other := range watches {
 		c.contenders = append(c.contenders, contender{other.name, func(ctx context.Context) (reading, error) {
