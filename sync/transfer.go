@@ -127,6 +127,7 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 	}
 	e := r.engine
 	single := []pass{
+		func() (rsync.Result, error) { return r.split(ctx, p) },
 		func() (rsync.Result, error) { return e.Paths(ctx, p.content, true) },
 		func() (rsync.Result, error) { return e.Paths(ctx, p.attributes, false) },
 	}

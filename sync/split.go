@@ -1,0 +1,62 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"rsince/sync/rsync"
+)
+
+// rsync writes a regular file anew under its name, but only gives a fifo, socket, device or unchanged
+// symlink that is there the attributes it is to have. Where the target's are names of one file, and the
+// source's no longer are, the attributes of one would be those of all.
+
+// split removes from the target what is no regular file and is copied anew, so that it is no longer linked
+// to names that it does not share in the source. Where the target cannot be looked at, it removes all but
+// symlinks, which have something new in them nearly always, and then rsync makes new ones.
+func (r *run) split(ctx context.Context, p *plan) (rsync.Result, error) {
+	var names []string
+	for _, path := range slices.Concat(append(slices.Clone(p.links), p.content)...) {
+		if r.joint(path) {
+			names = append(names, path)
+		}
+	}
+	if len(names) == 0 || r.DryRun || !r.engine.Capabilities.DeleteMissingArgs {
+		return rsync.Result{}, nil
+	}
+	empty := filepath.Join(r.Dir, "empty")
+	if err := os.MkdirAll(empty, 0o700); err != nil {
+		return rsync.Result{}, err
+	}
+	removing := *r.engine
+	removing.Source, removing.Filters = empty, nil
+	removing.Items, removing.Progress = nil, nil
+	r.say("%s may be linked to others on the target, and made anew", counted(len(names), "name"))
+	slices.Sort(names)
+	res, err := removing.Deletions(ctx, names)
+	if err != nil {
+		err = fmt.Errorf("removing what is to be made anew: %w", err)
+	}
+	return rsync.Result{Failed: res.Failed, Killed: res.Killed}, err
+}
+
+// joint reports whether a name may share a file of the target with names that it does not share in the source,
+// and rsync would leave it so.
+func (r *run) joint(path string) bool {
+	st, err := r.tree.stat(path)
+	kind := st.Mode & unix.S_IFMT
+	if err != nil || kind == unix.S_IFREG || kind == unix.S_IFDIR {
+		return false
+	}
+	if !r.Profile.Target.Local() {
+		return kind != unix.S_IFLNK
+	}
+	var there unix.Stat_t
+	err = unix.Lstat(filepath.Join(r.Profile.Target.Path, path), &there)
+	return err == nil && manyNames(&there)
+}
