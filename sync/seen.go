@@ -133,21 +133,28 @@ func (r *run) noteCopied(ctx context.Context, batch *changes.Batch, pending []ch
 	file := catalogFile(r.Dir)
 	switch {
 	case clockSetBack(s.began):
-		r.say("the clock was set back during the run: what was copied is not noted, and the next gap makes a run full")
-		if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+		return r.dropCatalog("the clock was set back during the run")
+	case r.record.Mode == modeFull && (r.incomplete() != "" || !r.inOrder()):
 		return nil
-	case r.record.Mode != modeFull:
-		err := s.update.Append(file)
-		if errors.Is(err, fs.ErrNotExist) { // the next full run makes one
-			err = nil
-		}
-		return err
-	case r.incomplete() != "" || !r.inOrder():
-		return nil
+	case r.record.Mode == modeFull:
+		return s.update.Write(file)
 	}
-	return s.update.Write(file)
+	err := s.update.Append(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // the next full run makes one
+		return nil
+	case errors.Is(err, scan.ErrDamaged):
+		return r.dropCatalog(err.Error())
+	}
+	return err
+}
+
+func (r *run) dropCatalog(why string) error {
+	r.say("%s: what was copied is not noted, and the next gap makes a run full", why)
+	if err := os.Remove(catalogFile(r.Dir)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // clockSetBack reports whether the clock was set back since, more than by being slowed (adjtimex(2) allows

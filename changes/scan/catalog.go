@@ -73,8 +73,8 @@ const (
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
-// errCatalog says that the bytes are not those of a catalog.
-var errCatalog = errors.New("the catalog is damaged")
+// ErrDamaged says that a file does not hold the catalog that was written.
+var ErrDamaged = errors.New("the catalog is damaged")
 
 // OpenCatalog reads the catalog in a file; fs.ErrNotExist if there is none.
 func OpenCatalog(file string) (*Catalog, error) {
@@ -95,11 +95,11 @@ func decodeCatalog(data []byte) (*Catalog, error) {
 		return nil, err
 	}
 	if h.pairs > uint64(len(data)-sortedAt)/pairLen {
-		return nil, errCatalog
+		return nil, ErrDamaged
 	}
 	pairs, updates := data[sortedAt:sortedAt+int(h.pairs)*pairLen], data[sortedAt+int(h.pairs)*pairLen:]
 	if crc32.Checksum(pairs, crcTable) != h.sum {
-		return nil, errCatalog
+		return nil, ErrDamaged
 	}
 	c := &Catalog{sorted: pairs, updated: map[key]uint64{}}
 	eachUpdate(updates, func(pairs []byte) {
@@ -119,7 +119,7 @@ type header struct {
 
 func decodeHeader(data []byte) (header, error) {
 	if len(data) < sortedAt || string(data[:len(catalogHeader)]) != catalogHeader {
-		return header{}, errCatalog
+		return header{}, ErrDamaged
 	}
 	d := data[len(catalogHeader):]
 	return header{binary.LittleEndian.Uint64(d), binary.LittleEndian.Uint64(d[8:]), binary.LittleEndian.Uint32(d[16:])}, nil

@@ -157,7 +157,7 @@ func (u *Update) appendTo(f *os.File) error {
 		return err
 	}
 	if h.pairs > uint64(info.Size()-int64(sortedAt))/pairLen {
-		return errCatalog
+		return ErrDamaged
 	}
 	start := int64(sortedAt) + int64(h.pairs)*pairLen
 	before, err := io.ReadAll(io.NewSectionReader(f, start, info.Size()-start))
