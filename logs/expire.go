@@ -81,6 +81,9 @@ func (l *List) expired(profile string, keep int) map[string]bool {
 		if err != nil || rec.Profile != profile {
 			continue
 		}
+		if rec.Mode == Verify {
+			rec.State = Skipped // neither success nor failure of a copy
+		}
 		last := rec.State == OK && !success || rec.State.Failure() && !failure
 		success = success || rec.State == OK
 		failure = failure || rec.State.Failure()

@@ -51,6 +51,27 @@ func TestExpire(t *testing.T) {
 	}
 }
 
+// A verification is no success that a copy could be expired for.
+func TestExpireVerification(t *testing.T) {
+	l := openList(t)
+	copied := finish(t, l, "home", OK)
+	for range 3 {
+		log, err := l.Begin("home")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := log.End(Run{Mode: Verify, State: OK}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Expire("home", 1); err != nil {
+		t.Fatal(err)
+	}
+	if left, errs := collect(l, Filter{}); len(left) != 2 || left[1].ID != copied.ID || errs != nil {
+		t.Errorf("left: %v, %v", ids(left), errs)
+	}
+}
+
 func TestExpireKeepsWhatItCannotRead(t *testing.T) {
 	l := openList(t)
 	runs := writeIndex(t, l, 6)

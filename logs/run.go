@@ -22,6 +22,9 @@ const (
 	Unknown     State = "unknown"     // its process went away without a word
 )
 
+// Verify is the mode of a run that compares and copies nothing.
+const Verify = "verify"
+
 // Ended reports whether s is one of the states in which a run can end.
 func (s State) Ended() bool {
 	switch s {
@@ -40,8 +43,8 @@ type Run struct {
 	ID       string `json:"id"`
 	Profile  string `json:"profile"`
 	State    State  `json:"state"`
-	Mode     string `json:"mode"`     // changes, gap or full; empty when it ended before that was decided
-	Reason   string `json:"reason"`   // for a full run; empty for others
+	Mode     string `json:"mode"`     // changes, gap, full or verify; empty when it ended before that was decided
+	Reason   string `json:"reason"`   // for a full or gap run; empty for others
 	Engine   string `json:"engine"`   // rsync or builtin
 	Backend  string `json:"backend"`  // the watcher's
 	Snapshot string `json:"snapshot"` // the source was frozen in; empty: it was not
@@ -54,10 +57,11 @@ type Run struct {
 	Updated      int    `json:"updated"`
 	Deleted      int    `json:"deleted"`
 	Moved        int    `json:"moved"`
-	Bytes        int64  `json:"bytes"`         // of file contents written to the target
-	Errors       int    `json:"errors"`        // paths that failed
-	PendingAfter int    `json:"pending_after"` // changes left in the journal; -1: not known
-	Message      string `json:"message"`       // one line of at most 4096 bytes; End makes it so
+	Bytes        int64  `json:"bytes"`            // of file contents written to the target
+	Errors       int    `json:"errors"`           // paths that failed
+	Missed       int    `json:"missed,omitempty"` // differences that a verification found
+	PendingAfter int    `json:"pending_after"`    // changes left in the journal; -1: not known
+	Message      string `json:"message"`          // one line of at most 4096 bytes; End makes it so
 }
 
 // A record is a run as it is written to disk.

@@ -147,7 +147,7 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	entries := 0
 	if r.reconciling {
 		var err error
-		if entries, err = r.reconcile(ctx, p); err != nil {
+		if entries, err = r.reconcile(ctx, p, r.doubtedSince()); err != nil {
 			return nil, err
 		}
 		if n := len(p.changes); r.isLong(n) {
@@ -264,7 +264,7 @@ func (r *run) rememberNames(p *plan) error {
 // survey reads the whole source, gathers the files with several names, and puts in doubt what shows to be
 // changed.
 func (r *run) survey(ctx context.Context, p *planner, links *linkFinder) (entries int, err error) {
-	f := r.newFindings()
+	f := r.newFindings(r.doubtedSince())
 	err = r.tree.walk(ctx, ".", func(path string, st *unix.Stat_t, id scan.Identity) {
 		r.tree.seen.name(path, st)
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR {

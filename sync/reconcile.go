@@ -53,16 +53,19 @@ type findings struct {
 	seen     *seen
 }
 
-func (r *run) newFindings() *findings {
-	f := &findings{catalog: r.catalog, renewed: set{}, relisted: set{}, seen: r.tree.seen}
+func (r *run) newFindings(since time.Time) *findings {
+	return &findings{catalog: r.catalog, since: since, renewed: set{}, relisted: set{}, seen: r.tree.seen}
+}
+
+// doubtedSince is the time from which on a ctime means a change.
+func (r *run) doubtedSince() time.Time {
 	switch {
 	case r.modifiedSince.IsZero():
+		return time.Time{}
 	case r.clockSetBack && r.catalog == nil:
-		f.since = time.Unix(0, 0)
-	default:
-		f.since = r.modifiedSince.Add(-ctimeMargin)
+		return time.Unix(0, 0)
 	}
-	return f
+	return r.modifiedSince.Add(-ctimeMargin)
 }
 
 // visit looks at a name. The directory it is in was visited before.
@@ -125,8 +128,8 @@ func (f *findings) addTo(p *planner) {
 }
 
 // reconcile holds the source against the catalog, puts in doubt what differs, and counts the entries.
-func (r *run) reconcile(ctx context.Context, p *planner) (entries int, err error) {
-	f := r.newFindings()
+func (r *run) reconcile(ctx context.Context, p *planner, since time.Time) (entries int, err error) {
+	f := r.newFindings(since)
 	began := time.Now()
 	err = r.tree.walk(ctx, ".", f.visit, f.unread)
 	r.say("read the %d entries of the source in %.1f s: %d names, %d directories' listings and %d whole subtrees may have changed",

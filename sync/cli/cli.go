@@ -72,7 +72,7 @@ or from a systemd timer, takes that list and has just these files copied.`,
 	flags.StringVar(&state, "state-dir", "", "`DIR` for everything that rsince writes (default /var/lib/rsince for root, else ~/.local/state/rsince)")
 	flags.BoolVar(&w.json, "json", false, "print data as JSON lines")
 	root.AddCommand(w.initCommand(), w.watchCommand(), w.syncCommand(), w.statusCommand(), w.changesCommand(),
-		w.runsCommand(), w.logCommand(), w.checkCommand())
+		w.runsCommand(), w.logCommand(), w.verifyCommand(), w.checkCommand())
 	for _, c := range root.Commands() {
 		run := c.RunE
 		c.RunE = func(c *cobra.Command, args []string) error {

@@ -31,6 +31,10 @@ type statusLine struct {
 	LastState     logs.State `json:"last_state"`
 	NextFull      *time.Time `json:"next_full"`    // not later than; null if never or with the next run
 	TargetKnown   bool       `json:"target_known"` // whether another disk in the target's place is noticed
+	Missed        *int       `json:"missed"`       // differences that the last verification found; null if there was none
+	Verified      *time.Time `json:"verified"`     // when that was
+
+	repaired bool // and they were put into the journal then
 
 	hint string // what to do about Gap
 }
@@ -93,7 +97,15 @@ func (w *world) statusOf(ctx context.Context, p *profile.Profile, list *logs.Lis
 	if next := full.Add(p.FullEvery); err == nil && p.FullEvery > 0 && !full.IsZero() {
 		line.NextFull = &next
 	}
-	return line, err
+	return line, errors.Join(err, line.addVerified(w.dirs.profile(p.Name)))
+}
+
+func (l *statusLine) addVerified(dir string) error {
+	v, err := rsincesync.LastVerified(dir)
+	if v != nil {
+		l.Missed, l.Verified, l.repaired = &v.Missed, &v.At, v.Repaired
+	}
+	return err
 }
 
 func (l *statusLine) addPending(journal string) error {
@@ -123,6 +135,9 @@ func (l *statusLine) addRuns(list *logs.List, name string) error {
 	for run, err := range list.All(logs.Filter{Profiles: []string{name}}) {
 		if err != nil {
 			return err
+		}
+		if run.Mode == logs.Verify {
+			continue
 		}
 		if l.LastRun == "" {
 			l.LastRun, l.LastState = run.ID, run.State
@@ -168,6 +183,13 @@ func (w *world) printStatus(p *profile.Profile, l *statusLine) {
 	}
 	if l.LastRun != "" {
 		row("last run", "%s, %s", l.LastState, l.LastRun)
+	}
+	if l.Missed != nil && *l.Missed > 0 {
+		repaired := ""
+		if l.repaired {
+			repaired = ", and put into the journal"
+		}
+		row("missed", "%d, found by the verification %s%s", *l.Missed, ago(*l.Verified), repaired)
 	}
 	if l.NextFull != nil {
 		row("next full run", "by %s", l.NextFull.Local().Format(time.DateTime))

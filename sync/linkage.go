@@ -1,0 +1,103 @@
+package sync
+
+import (
+	"context"
+	"maps"
+	"slices"
+	gosync "sync"
+
+	"rsince/changes/scan"
+	"rsince/sync/rsync"
+)
+
+// linkage has the names below a directory of every file with several.
+type linkage map[fileID][]string
+
+func readLinkage(ctx context.Context, t scan.Tree) (linkage, error) {
+	var mu gosync.Mutex
+	l := linkage{}
+	err := t.Walk(ctx, func(e scan.Entry) {
+		if !manyNames(&e.Stat) {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		id := fileID{e.Stat.Dev, e.Stat.Ino}
+		l[id] = append(l[id], e.Path)
+	})
+	return l, err
+}
+
+// groups gives the names of each file that has several of them here.
+func (l linkage) groups() [][]string {
+	var groups [][]string
+	for _, names := range l {
+		if len(names) > 1 {
+			groups = append(groups, slices.Sorted(slices.Values(names)))
+		}
+	}
+	return groups
+}
+
+// apart gives the names, but for the first, that are one file in l and not in other.
+func (l linkage) apart(other linkage, skip func(path string) bool) []string {
+	files := map[string]fileID{}
+	for id, names := range other {
+		for _, name := range names {
+			files[name] = id
+		}
+	}
+	var apart []string
+	for _, names := range l.groups() {
+		names = slices.DeleteFunc(names, skip)
+		for i, name := range names {
+			if file, linked := files[name]; i > 0 && (!linked || file != files[names[0]]) {
+				apart = append(apart, name)
+			}
+		}
+	}
+	return apart
+}
+
+// compareLinks reads which names are links of each other. The target is looked at where it is local, and
+// then also for links that the source does not have; elsewhere rsync is asked.
+func (r *run) compareLinks(ctx context.Context, c *comparison) (err error) {
+	if !r.engine.Capabilities.Hardlinks || r.optedOut("--no-hard-links", "--no-H") {
+		return nil
+	}
+	if c.source, err = readLinkage(ctx, r.tree.scan(".")); ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil { // what rsync could not read either
+		r.say("reading the source: %v", err)
+	}
+	if !r.Profile.Target.Local() {
+		asked := r.telling(func(item rsync.Item) {
+			if item.Action == rsync.Update && item.Changes[0] == 'h' {
+				c.unlinked.add(item.Path)
+			}
+		})
+		return r.inTurn([]pass{func() (rsync.Result, error) { return asked.Links(ctx, c.source.groups(), false) }})
+	}
+	there := scan.Tree{Root: r.Profile.Target.Path, Prune: r.tree.leavesOut}
+	if c.target, err = readLinkage(ctx, there); ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
+		r.say("reading the target: %v", err)
+	}
+	return nil
+}
+
+func (r *run) optedOut(options ...string) bool {
+	return slices.ContainsFunc(r.Profile.RsyncOptions, func(option string) bool { return slices.Contains(options, option) })
+}
+
+// unlike gives the names on both sides that differ in what they are links of, but for those to be skipped.
+func (r *run) unlike(c *comparison, skip func(path string) bool) []string {
+	passOver := func(path string) bool {
+		return c.differing[path]&oneSided != 0 || !r.tree.holds(path) || skip(path)
+	}
+	if !r.Profile.Target.Local() {
+		return slices.DeleteFunc(slices.Collect(maps.Keys(c.unlinked)), passOver)
+	}
+	return append(c.source.apart(c.target, passOver), c.target.apart(c.source, passOver)...)
+}

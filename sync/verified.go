@@ -1,0 +1,50 @@
+package sync
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// Verified is what a profile's last verification leaves to be shown later.
+type Verified struct {
+	At       time.Time `json:"at"`
+	Run      string    `json:"run"` // the id of its record, whose log has the differences
+	Missed   int       `json:"missed"`
+	Checksum bool      `json:"checksum"`
+	Repaired bool      `json:"repaired"` // the differences were put into the journal
+}
+
+func verifiedFile(dir string) string { return filepath.Join(dir, "verified.json") }
+
+// LastVerified returns the last verification of the profile with this directory; nil if there was none.
+func LastVerified(dir string) (*Verified, error) {
+	data, err := os.ReadFile(verifiedFile(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	v := &Verified{}
+	if err := json.Unmarshal(data, v); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", verifiedFile(dir), err)
+	}
+	return v, nil
+}
+
+func (v *Verified) save(dir string) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(verifiedFile(dir), append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("remembering the verification: %w", err)
+	}
+	return syncDir(dir)
+}
