@@ -32,6 +32,10 @@ type memory struct {
 	// Existing are names on the target that were there before the first run, and that runs of a source
 	// and a target without a profile keep.
 	Existing [][]byte `json:"existing,omitempty"`
+	// Writing are the files that somebody had open for writing at the last run.
+	Writing []writing `json:"writing,omitempty"`
+	// Unseen says where the last run could not look for such files.
+	Unseen []string `json:"unseen,omitempty"`
 	// Owed tells why the next run has to be full, whatever else holds; empty: it need not.
 	Owed string `json:"owed,omitempty"`
 	// Unfinished is set while a run writes to the target: found set, a run died in the middle, or an

@@ -144,6 +144,9 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	for _, c := range batch.Changes {
 		p.add(c)
 	}
+	if err := r.addWriting(ctx, p); err != nil {
+		return nil, err
+	}
 	entries := 0
 	if r.reconciling {
 		var err error

@@ -113,6 +113,8 @@ type run struct {
 	clockSetBack  bool          // since the last run; ctimes tell nothing about order
 	ripe          time.Duration // see planner
 	unfound       []string      // why files known by their handle could not be looked for
+	open          []writing     // files that somebody has open for writing
+	unseen        []string      // where such files could not be looked for
 }
 
 // Run runs the job and returns its record, which is also written to the list of runs. The error is
@@ -291,6 +293,7 @@ func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan)
 	}
 	m := r.memory
 	m.Unfinished = r.result.Killed
+	m.Writing, m.Unseen = r.open, r.unseen
 	m.Copied = batch.Cut
 	for _, c := range pending {
 		if c.Since.Before(m.Copied) {

@@ -33,6 +33,7 @@ type statusLine struct {
 	TargetKnown   bool       `json:"target_known"` // whether another disk in the target's place is noticed
 	Missed        *int       `json:"missed"`       // differences that the last verification found; null if there was none
 	Verified      *time.Time `json:"verified"`     // when that was
+	Unseen        []string   `json:"unseen"`       // where the last run could not look for files open for writing
 
 	repaired bool // and they were put into the journal then
 
@@ -97,7 +98,9 @@ func (w *world) statusOf(ctx context.Context, p *profile.Profile, list *logs.Lis
 	if next := full.Add(p.FullEvery); err == nil && p.FullEvery > 0 && !full.IsZero() {
 		line.NextFull = &next
 	}
-	return line, errors.Join(err, line.addVerified(w.dirs.profile(p.Name)))
+	var unseenErr error
+	line.Unseen, unseenErr = rsincesync.Unseen(w.dirs.profile(p.Name))
+	return line, errors.Join(err, unseenErr, line.addVerified(w.dirs.profile(p.Name)))
 }
 
 func (l *statusLine) addVerified(dir string) error {
@@ -193,6 +196,12 @@ func (w *world) printStatus(p *profile.Profile, l *statusLine) {
 	}
 	if l.NextFull != nil {
 		row("next full run", "by %s", l.NextFull.Local().Format(time.DateTime))
+	}
+	if l.Watching && l.Backend == "inotify" {
+		row("unheard", "a file written through a shared mapping or asynchronously, and closed between two runs: inotify does not tell")
+	}
+	for _, unseen := range l.Unseen {
+		row("unheard", "files mapped or written asynchronously that could not be looked for: %s", oneLine(unseen))
 	}
 	if !l.TargetKnown {
 		row("target", "is known to be the right one only by not being empty: a daemon does not tell what it is")
