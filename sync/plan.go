@@ -132,6 +132,7 @@ func (p *planner) addHandle(c changes.Change) {
 }
 
 func (p *planner) addRoot(kind changes.Kind) {
+	p.tree.ancestry(".") // notes it
 	switch kind {
 	case changes.Attributes, changes.Content:
 		p.attributes.add(".")

@@ -126,7 +126,8 @@ func (r *run) noteCopied(ctx context.Context, batch *changes.Batch, pending []ch
 			s.forget(c.Path)
 		}
 	}
-	if batch.Watch.Backend == "" || changes.Settle(ctx, r.Socket, r.Profile.Name) != nil {
+	noted := len(s.directories)+len(s.still) > 0
+	if batch.Watch.Backend == "" || noted && changes.Settle(ctx, r.Socket, r.Profile.Name) != nil {
 		r.forgetMoved()
 	}
 	s.noteDirectories()

@@ -55,9 +55,6 @@ func newTree(source changes.Source, rules *filter.Rules, cut time.Time) (*tree, 
 			t.foreign[rel] = true
 		}
 	}
-	if st, err := t.stat("."); err == nil {
-		t.seen.name(".", &st)
-	}
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, fmt.Errorf("reading the mount table: %w", err)
@@ -103,11 +100,15 @@ func (t *tree) leavesOut(path string, dir bool) bool {
 
 // ancestry looks at a directory and those above it. What it finds is kept for the run.
 func (t *tree) ancestry(dir string) ancestry {
-	if dir == "." {
-		return ancestry{}
-	}
 	if known, ok := t.dirs[dir]; ok {
 		return known
+	}
+	if dir == "." {
+		if st, err := t.stat("."); err == nil {
+			t.seen.name(".", &st)
+		}
+		t.dirs[dir] = ancestry{}
+		return ancestry{}
 	}
 	a := t.ancestry(parent(dir))
 	if a.state == present {
