@@ -41,7 +41,11 @@ func newSeen(cut time.Time) *seen {
 
 // settled reports whether what has this metadata was not changed since the cut.
 func (s *seen) settled(st *unix.Stat_t) bool {
-	return time.Unix(st.Ctim.Unix()).Before(s.cut.Add(-renewedMargin))
+	ctime := time.Unix(st.Ctim.Unix())
+	if st.Ctim.Nsec == 0 { // some file systems keep whole seconds
+		ctime = ctime.Add(time.Second)
+	}
+	return ctime.Before(s.cut.Add(-renewedMargin))
 }
 
 // name notes what a name leads to; of a directory, which names it has. The directory it is in was noted
@@ -106,6 +110,32 @@ func (s *seen) forget(path string) {
 
 func catalogFile(dir string) string { return filepath.Join(dir, "catalog") }
 
+// asideFile is where the catalog is while a run copies what no journal lists: should that not come to its
+// end, the catalog would be of what the target no longer is.
+func asideFile(dir string) string { return filepath.Join(dir, "catalog.aside") }
+
+func (r *run) putCatalogAside() error {
+	err := os.Rename(catalogFile(r.Dir), asideFile(r.Dir))
+	if err == nil {
+		err = syncDir(r.Dir)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// addToAside adds to the catalog that was put aside, and puts it back.
+func (r *run) addToAside() error {
+	if err := r.tree.seen.update.Append(asideFile(r.Dir)); err != nil {
+		return err
+	}
+	if err := os.Rename(asideFile(r.Dir), catalogFile(r.Dir)); err != nil {
+		return err
+	}
+	return syncDir(r.Dir)
+}
+
 // catalogOf reads the catalog in dir. Without one, why says so.
 func catalogOf(dir string) (c *scan.Catalog, why string) {
 	c, err := scan.OpenCatalog(catalogFile(dir))
@@ -119,16 +149,20 @@ func catalogOf(dir string) (c *scan.Catalog, why string) {
 
 // noteCopied keeps in the catalog what the run copied. That is durable before the batch is acknowledged:
 // the catalog may know less than was copied, but not of a directory that has been moved away.
-func (r *run) noteCopied(ctx context.Context, batch *changes.Batch, pending []changes.Change) error {
+func (r *run) noteCopied(ctx context.Context, batch *changes.Batch, p *plan, pending []changes.Change) error {
 	s := r.tree.seen
 	for _, c := range pending {
-		if c.Path != "" {
+		if c.Kind == changes.Attributes && r.isDirectory(c.Path) {
+			s.update.ForgetListing(c.Path)
+		} else if c.Path != "" {
 			s.forget(c.Path)
 		}
 	}
-	noted := len(s.directories)+len(s.still) > 0
-	if batch.Watch.Backend == "" || noted && changes.Settle(ctx, r.Socket, r.Profile.Name) != nil {
-		r.forgetMoved()
+	for _, path := range r.result.Vanished {
+		s.forget(path)
+	}
+	if !r.watchedSince(ctx, batch) {
+		r.forgetMoved(p)
 	}
 	s.noteDirectories()
 	file := catalogFile(r.Dir)
@@ -138,9 +172,17 @@ func (r *run) noteCopied(ctx context.Context, batch *changes.Batch, pending []ch
 	case r.record.Mode == modeFull && (r.incomplete() != "" || !r.inOrder()):
 		return nil
 	case r.record.Mode == modeFull:
+		if err := os.Remove(asideFile(r.Dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		return s.update.Write(file)
 	}
-	err := s.update.Append(file)
+	var err error
+	if r.record.Mode == modeChanges {
+		err = s.update.Append(file)
+	} else {
+		err = r.addToAside()
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // the next full run makes one
 		return nil
@@ -152,10 +194,22 @@ func (r *run) noteCopied(ctx context.Context, batch *changes.Batch, pending []ch
 
 func (r *run) dropCatalog(why string) error {
 	r.say("%s: what was copied is not noted, and the next gap makes a run full", why)
-	if err := os.Remove(catalogFile(r.Dir)); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, file := range []string{catalogFile(r.Dir), asideFile(r.Dir)} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
+}
+
+// watchedSince reports whether all that happened since the cut is in the journal, durably.
+func (r *run) watchedSince(ctx context.Context, batch *changes.Batch) bool {
+	if batch.Watch.Backend == "" || changes.Settle(ctx, r.Socket, r.Profile.Name) != nil {
+		return false
+	}
+	now, err := changes.Ask(ctx, r.Socket)
+	is := now[r.Profile.Name]
+	return err == nil && is.PID == batch.Watch.PID && is.Since.Equal(batch.Watch.Since)
 }
 
 // clockSetBack reports whether the clock was set back since, more than by being slowed (adjtimex(2) allows
@@ -179,14 +233,20 @@ func (s *seen) noteDirectories() {
 }
 
 // forgetMoved forgets the directories that may have been elsewhere while the run, which nobody watched,
-// copied what was under their names.
-func (r *run) forgetMoved() {
+// copied or deleted what was under their names.
+func (r *run) forgetMoved(p *plan) {
 	was, now := r.tree.seen, newSeen(r.tree.seen.cut)
-	dirs := set{}
+	dirs, listed := set{}, setOf(p.listings)
+	maps.DeleteFunc(listed, func(dir string, _ struct{}) bool { return was.relisted.has(dir) }) // what is in them is noted
 	noted := maps.Clone(was.still)
 	maps.Copy(noted, was.directories)
 	for dir := range noted {
 		dirs.add(dir)
+		dirs.add(parent(dir))
+	}
+	for dir := range listed {
+		dirs.add(dir)
+		dirs.add(parent(dir))
 	}
 	for dir, a := range r.tree.dirs {
 		if a.state == present {
@@ -200,7 +260,7 @@ func (r *run) forgetMoved() {
 			now.name(dir, &st)
 		}
 		id, known := noted[dir]
-		if err != nil || now.unsettled(dir) || known && id != r.tree.identity(dir) {
+		if err != nil || now.unsettled(dir) || listed.has(dir) && now.renewed.has(dir) || known && id != r.tree.identity(dir) {
 			was.forget(dir)
 		}
 	}

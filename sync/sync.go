@@ -285,7 +285,7 @@ func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan)
 		return err
 	}
 	pending := r.stillPending(plan)
-	if err := r.noteCopied(ctx, batch, pending); err != nil {
+	if err := r.noteCopied(ctx, batch, plan, pending); err != nil {
 		return err
 	}
 	if err := batch.Acknowledge(pending); err != nil {

@@ -205,7 +205,10 @@ func (r *run) begin() error {
 	if r.record.Mode == modeFull { // the source and target that this one accepted are remembered now
 		r.memory.Owed = "a full run did not come to its end"
 	}
-	return r.memory.save()
+	if err := r.memory.save(); err != nil || r.record.Mode == modeChanges {
+		return err
+	}
+	return r.putCatalogAside()
 }
 
 // disks are the file systems that a run writes to, opened before its first write: syncfs(2) on a

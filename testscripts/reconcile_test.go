@@ -178,3 +178,33 @@ func TestMovedBack(t *testing.T) {
 }
 
 func (a *absence) rename(from, to string) { a.must(os.Rename(a.dir+"/"+from, a.dir+"/"+to)) }
+
+// TestMovedBackAfterInterruption ends a run when it has already brought the target in line with a directory
+// that then goes back to where it was.
+func TestMovedBackAfterInterruption(t *testing.T) {
+	t.Parallel()
+	a := &absence{site: newSite(t, 0), runs: map[string]int{}, listed: map[string]int{}}
+	a.profile("p", a.dir+"/dst", "[watch]", `backend = "none"`)
+	a.must(os.MkdirAll(a.dir+"/src/a/b/c", 0o755))
+	a.must(os.Mkdir(a.dir+"/src/z", 0o755))
+	a.must(os.WriteFile(a.dir+"/src/a/b/c/f", []byte("x"), 0o644))
+	time.Sleep(settles)
+	a.copied()
+	a.rename("src/a/b", "src/z/b2")
+	time.Sleep(settles)
+	a.setClockBack()
+	a.sync(func(pid int) {
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+			if _, err := os.Stat(a.dir + "/dst/a/b"); err != nil {
+				break
+			}
+		}
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}, "p")
+	a.rename("src/z/b2", "src/a/b")
+	for range 2 {
+		time.Sleep(settles)
+		a.setClockBack()
+		a.copied()
+	}
+}

@@ -66,6 +66,11 @@ func (u *Update) Forget(path string) {
 	u.pairs = append(u.pairs, pair{key: nameKey(path)}, pair{key: listingKey(path)})
 }
 
+// ForgetListing says that it is not known which names of a directory were copied.
+func (u *Update) ForgetListing(path string) {
+	u.pairs = append(u.pairs, pair{key: listingKey(path)})
+}
+
 // merged gives the last word on each key, sorted, with the values of update number round.
 func (u *Update) merged(round uint64) []pair {
 	slices.SortStableFunc(u.pairs, func(a, b pair) int { return cmp.Compare(a.key, b.key) })

@@ -80,7 +80,7 @@ func (w *world) checkWatch(ctx context.Context, p *profile.Profile, watcher watc
 	case err == nil:
 		return "watched by " + s.Backend, nil
 	case errors.Is(err, errUnwanted):
-		return "not wanted: every run compares everything", nil
+		return "not wanted: every run reads the whole source", nil
 	case !errors.Is(err, changes.ErrNoWatcher):
 		return "", err
 	}

@@ -28,7 +28,7 @@ func (w *world) watcher(ctx context.Context) watching {
 }
 
 // errUnwanted says that a profile is not to be watched.
-var errUnwanted = errors.New("the profile says so: every run compares everything")
+var errUnwanted = errors.New("the profile says so: every run reads the whole source")
 
 // watches tells how p is being watched as it is now; the error says why it is not, and what to do.
 func (v watching) watches(w *world, p *profile.Profile) (changes.Status, error) {
