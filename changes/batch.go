@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"rsince/changes/durable"
 )
 
 // A Batch is what one run takes from a journal. It ends with Acknowledge or Return; if it ends with
@@ -128,7 +130,7 @@ func (b *Batch) replace(carry []Change) error {
 		return err
 	}
 	b.ID = ""
-	if err := syncDir(b.dir); err != nil {
+	if err := durable.SyncDir(b.dir); err != nil {
 		return err
 	}
 	return removeSegments(b.dir, file.Through)

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"rsince/changes/durable"
 )
 
 // A segment being written. Segments of a journal are numbered; a larger number is younger.
@@ -168,7 +170,7 @@ func createFile(path string, fill func(*os.File) error) (*os.File, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close(), ignoring(os.Remove(f.Name()), fs.ErrNotExist))
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
 		return nil, errors.Join(err, f.Close(), os.Remove(path))
 	}
 	return f, nil
@@ -179,12 +181,4 @@ func ignoring(err, harmless error) error {
 		return nil
 	}
 	return err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

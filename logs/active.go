@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rsince/changes/durable"
 )
 
 // An active record is a file of lines: what was known when the run began, then what became known,
@@ -30,7 +32,7 @@ func (l *List) createActive(rec record) (*os.File, error) {
 	}
 	path := l.activePath(rec.ID)
 	temporary := strings.TrimSuffix(path, ".json") + ".tmp"
-	if err := makeDir(filepath.Dir(path)); err != nil {
+	if err := durable.MakeDir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
@@ -44,7 +46,7 @@ func (l *List) createActive(rec record) (*os.File, error) {
 	}
 	err = errors.Join(err, os.Remove(temporary))
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = durable.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"rsince/changes/durable"
 )
 
 // Expire removes the oldest finished runs of a profile, logs and records, so that keep are left; the
@@ -110,7 +112,7 @@ func (l *List) remove(ids map[string]bool) error {
 		return err
 	}
 	defer f.Close()
-	return replace(l.indexPath(), func(w io.Writer) error { return copyIndex(w, f, ids) })
+	return durable.Replace(l.indexPath(), func(w io.Writer) error { return copyIndex(w, f, ids) })
 }
 
 func (l *List) removeLog(id string) error {

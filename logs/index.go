@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"rsince/changes/durable"
 )
 
 // readIndex returns the records of the file, the last one first. A line that cannot be read comes as
@@ -80,7 +82,7 @@ func (l *List) addToIndex(rec record) error {
 		return err
 	}
 	if end == 0 { // before anything is in it, so that what is can be relied on
-		if err := syncDir(filepath.Dir(l.indexPath())); err != nil {
+		if err := durable.SyncDir(filepath.Dir(l.indexPath())); err != nil {
 			return err
 		}
 	}

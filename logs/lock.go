@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rsince/changes/durable"
 )
 
 // lock keeps other writers out until unlock is called. It waits as long as the list's patience; then
 // the error says who holds the lock.
 func (l *List) lock() (unlock func() error, err error) {
 	path := filepath.Join(l.dir, "lock")
-	if err := makeDir(l.dir); err != nil {
+	if err := durable.MakeDir(l.dir); err != nil {
 		return nil, fmt.Errorf("locking the run list: %w", err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

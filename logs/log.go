@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"rsince/changes/durable"
 )
 
 // A Log is the log of a run that goes on. What is written to it is in its file when the call
@@ -63,7 +65,7 @@ func (log *Log) enter(now time.Time) error {
 
 func (log *Log) open() error {
 	path := log.list.logPath(log.run.ID)
-	if err := makeDir(filepath.Dir(path)); err != nil {
+	if err := durable.MakeDir(filepath.Dir(path)); err != nil {
 		return err
 	}
 	var err error

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/klauspost/compress/zstd"
+
+	"rsince/changes/durable"
 )
 
 // OpenLog returns the log of a run, to be closed by the caller; id is as for Get. Of a run that goes
@@ -107,7 +109,7 @@ func (l *List) compress(id, end string) error {
 		return err
 	}
 	defer plain.Close()
-	err = replace(path+".zst", func(w io.Writer) error {
+	err = durable.Replace(path+".zst", func(w io.Writer) error {
 		encoder, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
 		if err != nil {
 			return err

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"rsince/changes/durable"
 )
 
 // Settle gives every run whose process is gone its end: the one its record or the last line of its
@@ -76,7 +78,7 @@ func (l *List) makeLog(id string) error {
 		return nil
 	}
 	path := l.logPath(id)
-	if err := makeDir(filepath.Dir(path)); err != nil {
+	if err := durable.MakeDir(filepath.Dir(path)); err != nil {
 		return err
 	}
 	return os.WriteFile(path, nil, 0o600)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
+	"rsince/changes/durable"
 	"rsince/sync/filter"
 	"rsince/sync/profile"
 	"rsince/sync/rsync"
@@ -149,7 +150,7 @@ func (r *run) makeTarget(ctx context.Context) (identity, error) {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return identity{}, err
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
 		return identity{}, err
 	}
 	return r.identifyTarget(ctx)

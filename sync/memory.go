@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
-
+	"rsince/changes/durable"
 	"rsince/sync/rsync"
 )
 
@@ -84,16 +83,8 @@ func (m *memory) save() error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(m.file, append(data, '\n'), 0o600); err != nil {
+	if err := durable.WriteFile(m.file, append(data, '\n')); err != nil {
 		return fmt.Errorf("remembering the run: %w", err)
 	}
-	return syncDir(filepath.Dir(m.file))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
+	"rsince/changes/durable"
 )
 
 // A watcher that hears only names cannot tell which file was written through a name that is gone
@@ -55,10 +55,7 @@ func (o otherNames) save(dir string) error {
 		}
 		b.WriteByte(0)
 	}
-	if err := renameio.WriteFile(namesFile(dir), b.Bytes(), 0o600); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return durable.WriteFile(namesFile(dir), b.Bytes())
 }
 
 // touched gives the names of all files of which at least one name is in doubt.

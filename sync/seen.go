@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
+	"rsince/changes/durable"
 	"rsince/changes/scan"
 )
 
@@ -117,7 +118,7 @@ func asideFile(dir string) string { return filepath.Join(dir, "catalog.aside") }
 func (r *run) putCatalogAside() error {
 	err := os.Rename(catalogFile(r.Dir), asideFile(r.Dir))
 	if err == nil {
-		err = syncDir(r.Dir)
+		err = durable.SyncDir(r.Dir)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -133,7 +134,7 @@ func (r *run) addToAside() error {
 	if err := os.Rename(asideFile(r.Dir), catalogFile(r.Dir)); err != nil {
 		return err
 	}
-	return syncDir(r.Dir)
+	return durable.SyncDir(r.Dir)
 }
 
 // catalogOf reads the catalog in dir. Without one, why says so.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"rsince/changes/durable"
 )
 
 // Verified is what a profile's last verification leaves to be shown later.
@@ -43,8 +43,8 @@ func (v *Verified) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(verifiedFile(dir), append(data, '\n'), 0o600); err != nil {
+	if err := durable.WriteFile(verifiedFile(dir), append(data, '\n')); err != nil {
 		return fmt.Errorf("remembering the verification: %w", err)
 	}
-	return syncDir(dir)
+	return nil
 }

@@ -9,10 +9,9 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
+	"rsince/changes/durable"
 )
 
 // An Update is what a catalog is to learn. Of several words about one thing the last one holds. The
@@ -100,21 +99,14 @@ func (u *Update) Write(file string) error {
 }
 
 func writeCatalog(file string, round uint64, pairs []byte) error {
-	f, err := renameio.NewPendingFile(file, renameio.WithPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup()
 	h := header{round, uint64(len(pairs) / pairLen), crc32.Checksum(pairs, crcTable)}
-	for _, part := range [][]byte{h.encode(), pairs} {
-		if _, err := f.Write(part); err != nil {
+	return durable.Replace(file, func(w io.Writer) error {
+		if _, err := w.Write(h.encode()); err != nil {
 			return err
 		}
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
+		_, err := w.Write(pairs)
 		return err
-	}
-	return syncDir(filepath.Dir(file))
+	})
 }
 
 func appendPairs(b []byte, pairs []pair) []byte {
@@ -217,12 +209,4 @@ func mergePairs(sorted []byte, updated map[key]uint64) []byte {
 		}
 	}
 	return append(merged, sorted...)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
