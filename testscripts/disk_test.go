@@ -1,22 +1,19 @@
 package testscripts
 
 import (
-	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 )
 
-// disk mounts a file system of its own on a loop device.
+// diskCommand mounts a file system of its own on a loop device.
 //
 //	disk make IMAGE MKFS [ARG...]   a sparse image of 400 MiB, formatted by mkfs.MKFS
 //	disk mount IMAGE DIR [OPTION]   unmounted at the end of the script if not before
 //	disk unmount DIR
-func disk(ts *testscript.TestScript, neg bool, args []string) {
+func diskCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: disk make IMAGE MKFS [ARG...] | mount IMAGE DIR [OPTION] | unmount DIR")
 	}
@@ -38,28 +35,6 @@ func disk(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("disk: %q is not make, mount or unmount", args[0])
 	}
-}
-
-// newDisk mounts a file system of its own for the length of a test: "tmpfs", or what mkfs.KIND makes.
-func newDisk(t *testing.T, kind string) (dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	args := []string{"-t", "tmpfs", "tmpfs", dir}
-	if kind != "tmpfs" {
-		image := filepath.Join(t.TempDir(), "image")
-		if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 400<<20)); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := exec.Command("mkfs."+kind, "-q", image).CombinedOutput(); err != nil {
-			t.Fatalf("mkfs.%s: %v\n%s", kind, err, out)
-		}
-		args = []string{"-o", "loop", image, dir}
-	}
-	if out, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
-		t.Fatalf("mount: %v\n%s", err, out)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	return dir
 }
 
 func command(ts *testscript.TestScript, name string, args ...string) {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rsince/testscripts/disk"
 )
 
 // An absence is a source that is changed at random while nobody watches it, on a file system of its own.
@@ -43,7 +45,7 @@ func TestGaps(t *testing.T) {
 			}
 			t.Parallel()
 			a := absence{watches: tt.watches, runs: map[string]int{}, listed: map[string]int{}}
-			a.site = newSiteIn(t, newDisk(t, tt.disk), 0)
+			a.site = newSiteIn(t, disk.New(t, tt.disk), 0)
 			a.profile("p", a.dir+"/dst", "[watch]", `backend = "`+map[bool]string{true: "fanotify", false: "none"}[tt.watches]+`"`)
 			a.run(seed(t))
 		})

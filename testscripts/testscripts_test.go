@@ -32,7 +32,7 @@ func TestScripts(t *testing.T) {
 			"watcher": watcher,
 			"same":    same,
 			"expand":  expand,
-			"disk":    disk,
+			"disk":    diskCommand,
 		},
 		Condition:           condition,
 		RequireExplicitExec: true,

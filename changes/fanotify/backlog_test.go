@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rsince/changes"
+	"rsince/testscripts/disk"
 )
 
 // backlog is more events than several buffers hold.
@@ -58,7 +59,7 @@ func TestCloseAmidBacklog(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			g := open(t)
-			dir := disk(t, "tmpfs")
+			dir := disk.New(t, "tmpfs")
 			begun, release := make(chan struct{}), make(chan struct{})
 			rec := &counter{at: func(told int) {
 				if told == 1 {
@@ -90,7 +91,7 @@ func TestCloseAmidBacklog(t *testing.T) {
 // there before, and for little more.
 func TestDrainAmidBacklog(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "tmpfs")
+	dir := disk.New(t, "tmpfs")
 	begun, release := make(chan struct{}), make(chan struct{})
 	drained := make(chan int, 1)
 	rec := &counter{}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
+	"rsince/testscripts/disk"
 )
 
 const (
@@ -115,7 +116,7 @@ func TestChain(t *testing.T) {
 	for _, place := range []string{"src", "out"} {
 		t.Run(place, func(t *testing.T) {
 			g := open(t)
-			dir := disk(t, "ext4")
+			dir := disk.New(t, "ext4")
 			shell(t, dir, "mkdir src out")
 			source := dir + "/src"
 			w, rec := watchSource(t, g, changes.Source{Path: source, OneFileSystem: true})
@@ -167,7 +168,7 @@ func lookUp(t *testing.T, g *Group, order string, dirs []handle) {
 // TestSourceInChain has a source that only just has a path.
 func TestSourceInChain(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	_, every := makeChain(t, dir)
 	levels := (unix.PathMax-len(dir))/len("/d") - 10
 	source := dir + strings.Repeat("/d", levels)

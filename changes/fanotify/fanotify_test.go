@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
+	"rsince/testscripts/disk"
 )
 
 // operations are what a program does to a tree, and what a Recorder is told. The tree: d/f, d/e/g,
@@ -56,7 +57,7 @@ func TestOperations(t *testing.T) {
 	g := open(t)
 	for _, fsType := range []string{"ext4", "xfs", "btrfs", "tmpfs"} {
 		t.Run(fsType, func(t *testing.T) {
-			point := disk(t, fsType)
+			point := disk.New(t, fsType)
 			for _, op := range operations {
 				t.Run(op.name, func(t *testing.T) {
 					dir := filepath.Join(point, strings.ReplaceAll(op.name, " ", "-"))

@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
+	"rsince/testscripts/disk"
 )
 
 func TestTemporaryFileLinked(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	w, rec := watchSource(t, g, changes.Source{Path: dir, OneFileSystem: true})
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY, 0o600)
 	if err != nil {
@@ -38,7 +39,7 @@ func TestTemporaryFileLinked(t *testing.T) {
 // TestOpenByHandle writes to a file that no dentry leads to, as an NFS server does.
 func TestOpenByHandle(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	shell(t, dir, `mkdir -p src/d out; echo x >src/d/f; echo x >out/f`)
 	for path, want := range map[string]string{"src/d/f": "file", "out/f": "file"} {
 		h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, filepath.Join(dir, path), 0)
@@ -72,7 +73,7 @@ func TestOpenByHandle(t *testing.T) {
 
 func TestLinkOutside(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	shell(t, dir, `mkdir src out; echo x >out/f; echo x >out/single`)
 	w, rec := watchSource(t, g, changes.Source{Path: dir + "/src", OneFileSystem: true})
 	shell(t, dir, `echo x >>out/f; echo x >>out/single`)
@@ -89,7 +90,7 @@ func TestLinkOutside(t *testing.T) {
 
 func TestDeepPath(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	w, rec := watchSource(t, g, changes.Source{Path: dir, OneFileSystem: true})
 	shell(t, dir, `name=$(printf 'd%.0s' {1..200}); for i in {1..30}; do mkdir $name; cd $name; done`)
 	drain(t, w)
@@ -106,7 +107,7 @@ func TestDeepPath(t *testing.T) {
 // TestLinkWithoutPath writes to a file through a name whose path is too long for a system call.
 func TestLinkWithoutPath(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	const enter = `name=$(printf 'd%.0s' {1..200}); for i in {1..19}; do mkdir -p $name; cd $name; done; long=$name$name; long=${long:0:250}; `
 	shell(t, dir, `echo x >f; `+enter+`ln '`+dir+`/f' $long`)
 	w, rec := watchSource(t, g, changes.Source{Path: dir, OneFileSystem: true})

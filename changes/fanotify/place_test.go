@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rsince/changes"
+	"rsince/testscripts/disk"
 )
 
 // awaitGap waits for a gap of this subtree whose reason contains the words, and forgets everything
@@ -45,7 +46,7 @@ func TestMountsBelow(t *testing.T) {
 	g := open(t)
 	for _, one := range []bool{true, false} {
 		t.Log("one file system:", one)
-		dir := disk(t, "ext4")
+		dir := disk.New(t, "ext4")
 		shell(t, dir, `mkdir -p src/m src/n; echo x >src/m/f; mount -t tmpfs tmpfs src/n; mkdir src/n/sub`)
 		w, rec := watchSource(t, g, changes.Source{Path: dir + "/src", OneFileSystem: one})
 
@@ -77,7 +78,7 @@ func TestMountsBelow(t *testing.T) {
 
 func TestHiddenBelowMount(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	// The file system is also mounted elsewhere, where nothing hides src/m.
 	shell(t, dir, `mkdir -p src/m/d bind; mount --bind . bind; mount -t tmpfs tmpfs src/m`)
 	for _, one := range []bool{true, false} {
@@ -91,7 +92,7 @@ func TestHiddenBelowMount(t *testing.T) {
 
 func TestBindMount(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	shell(t, dir, `mkdir -p a/b/c a/out src; echo x >a/b/c/f; mount --bind a/b src`)
 	for source, want := range map[string]string{"/src": "c/f content", "/src/c": "f content"} {
 		w, rec := watchSource(t, g, changes.Source{Path: dir + source, OneFileSystem: true})
@@ -113,7 +114,7 @@ func TestBindMount(t *testing.T) {
 
 func TestTwoSources(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	shell(t, dir, `mkdir -p a/d b; echo x >a/f; echo x >a/d/g`)
 	w, recA := watchSource(t, g, changes.Source{Path: dir + "/a", OneFileSystem: true})
 	_, recB := watchSource(t, g, changes.Source{Path: dir + "/b", OneFileSystem: true})
@@ -126,7 +127,7 @@ func TestTwoSources(t *testing.T) {
 
 func TestSourceMoves(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	shell(t, dir, `mkdir -p top/src; echo x >top/src/f`)
 	source := changes.Source{Path: dir + "/top/src", OneFileSystem: true}
 	w, rec := watchSource(t, g, source)
@@ -154,7 +155,7 @@ func TestSourceUnmounted(t *testing.T) {
 	g := open(t)
 	dir := t.TempDir()
 	image := filepath.Join(dir, "image")
-	makeImage(t, image, "ext4")
+	disk.Image(t, image, "ext4")
 	shell(t, dir, `mkdir src; mount -o loop image src`)
 	t.Cleanup(func() { shell(t, dir, `umount src 2>/dev/null || :`) })
 	w, rec := watchSource(t, g, changes.Source{Path: dir + "/src", OneFileSystem: true})
@@ -184,7 +185,7 @@ func TestSourceUnmounted(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	g := open(t)
-	dir := disk(t, "tmpfs")
+	dir := disk.New(t, "tmpfs")
 	shell(t, dir, `mkdir -p lower upper work src nested/m; mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work src
 		mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work nested/m`)
 	for path, words := range map[string]string{"src": "overlay", "nested": "/nested/m", "none": "no such file"} {
@@ -200,7 +201,7 @@ func TestRefused(t *testing.T) {
 
 func TestSubvolume(t *testing.T) {
 	g := open(t)
-	top := disk(t, "btrfs")
+	top := disk.New(t, "btrfs")
 	dir := t.TempDir()
 	shell(t, top, `btrfs -q subvolume create sub; btrfs -q subvolume create sub/nested; mkdir sub/d; echo x >sub/d/f`)
 	run(t, "bash", "-euc", `dev=$(findmnt -no SOURCE "$0" | sed 's/\[.*//'); mkdir "$1/src"; mount -o subvol=sub "$dev" "$1/src"`, top, dir)

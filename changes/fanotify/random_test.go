@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
+	"rsince/testscripts/disk"
 )
 
 // TestRandom does random things to a tree, inside and across the border of the source, and checks
@@ -22,7 +23,7 @@ func TestRandom(t *testing.T) {
 	g := open(t)
 	for _, fsType := range []string{"ext4", "xfs", "btrfs", "tmpfs"} {
 		t.Run(fsType, func(t *testing.T) {
-			dir := disk(t, fsType)
+			dir := disk.New(t, fsType)
 			testRandom(t, g, dir, chaos{dir: dir, nameLen: 1})
 		})
 	}
@@ -32,9 +33,9 @@ func TestRandom(t *testing.T) {
 // there goes through another mount, which makes the paths short.
 func TestRandomDeep(t *testing.T) {
 	g := open(t)
-	disk, short := disk(t, "ext4"), t.TempDir()
+	top, short := disk.New(t, "ext4"), t.TempDir()
 	const nameLen = 250
-	long := disk
+	long := top
 	for len(long) < unix.PathMax-3*nameLen-nameLen/2 {
 		long += "/" + strings.Repeat("l", 100)
 	}

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"rsince/testscripts/disk"
 )
 
 // A writer changes a file in a way of its own. Its methods are called in this order.
@@ -39,7 +41,7 @@ func TestSilentWriters(t *testing.T) {
 		{"loop device direct", &loopWriter{direct: true}, no},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := disk(t, "ext4")
+			dir := disk.New(t, "ext4")
 			path := filepath.Join(dir, "f")
 			makeFile(t, path)
 			events := listen(t, dir)
@@ -67,7 +69,7 @@ func TestSilentWriters(t *testing.T) {
 func TestSecondStoreKeepsTime(t *testing.T) {
 	for _, fsType := range []string{"ext4", "xfs", "btrfs", "tmpfs"} {
 		t.Run(fsType, func(t *testing.T) {
-			path := filepath.Join(disk(t, fsType), "f")
+			path := filepath.Join(disk.New(t, fsType), "f")
 			makeFile(t, path)
 			w := new(mapWriter)
 			w.begin(t, path)

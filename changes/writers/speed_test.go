@@ -6,13 +6,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"rsince/testscripts/disk"
 )
 
 // BenchmarkFind looks at 50 processes of 200 descriptors: half are sockets, a quarter files to read,
 // a quarter files to write.
 func BenchmarkFind(b *testing.B) {
 	const processes, descriptors = 50, 200
-	dir := disk(b, "ext4")
+	dir := disk.New(b, "ext4")
 	for i := range processes {
 		child(b, nil, "many", dir, fmt.Sprint(i), fmt.Sprint(descriptors))
 	}

@@ -16,13 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
+	"rsince/testscripts/disk"
 )
 
 // TestHeld has a shell hold things in the directory src of a file system.
 func TestHeld(t *testing.T) {
 	for _, fsType := range []string{"ext4", "btrfs", "tmpfs"} {
 		t.Run(fsType, func(t *testing.T) {
-			dir := disk(t, fsType)
+			dir := disk.New(t, fsType)
 			shell(t, dir, `mkdir src out`)
 			forgotten := "handle"
 			if fsType == "tmpfs" {
@@ -71,7 +72,7 @@ const forget = `mount -o remount "$(findmnt -no TARGET -T .)"`
 func TestHandle(t *testing.T) {
 	for _, fsType := range []string{"ext4", "xfs", "btrfs"} {
 		t.Run(fsType, func(t *testing.T) {
-			dir := disk(t, fsType)
+			dir := disk.New(t, fsType)
 			hold(t, dir, `mkdir src; exec 3>out; ln out src/f; `+forget)
 			found := find(t, dir+"/src")
 			expect(t, found, "handle")
@@ -97,7 +98,7 @@ func TestHandle(t *testing.T) {
 func TestMapped(t *testing.T) {
 	for _, fsType := range []string{"ext4", "btrfs"} {
 		t.Run(fsType, func(t *testing.T) {
-			dir := filepath.Join(disk(t, fsType), "src")
+			dir := filepath.Join(disk.New(t, fsType), "src")
 			shell(t, "/", `mkdir `+dir)
 			for _, c := range []struct{ kind, file, script, want string }{
 				{"shared", "f", "", "f"},
@@ -128,7 +129,7 @@ func TestMapped(t *testing.T) {
 
 // TestTasks has unusual descriptors and processes.
 func TestTasks(t *testing.T) {
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	path := filepath.Join(dir, "f")
 	makeFile(t, path)
 	for name, want := range map[string]string{"path": "", "thread": "f", "dead leader": "f"} {
@@ -152,7 +153,7 @@ func TestElsewhere(t *testing.T) {
 	}
 	for _, fsType := range []string{"ext4", "btrfs"} {
 		t.Run(fsType, func(t *testing.T) {
-			dir := disk(t, fsType)
+			dir := disk.New(t, fsType)
 			shell(t, dir, `mkdir -p src/d out root other; echo x >src/d/f; echo x >out/f`)
 			for _, c := range []struct {
 				name, want string
@@ -208,7 +209,7 @@ func TestElsewhere(t *testing.T) {
 
 // TestParts has a source of several mounts, and paths that are no part of it.
 func TestParts(t *testing.T) {
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	shell(t, dir, `mkdir -p src/m src/bound src/skip out; mount -t tmpfs tmpfs src/m; mount --bind out src/bound`)
 	hold(t, dir, `exec 3>src/f 4>src/m/f 5>out/f 6>src/skip/f`)
 	source := changes.Source{Path: dir + "/src", Skip: []string{dir + "/src/skip"}}
@@ -220,7 +221,7 @@ func TestParts(t *testing.T) {
 
 // TestSubvolumes has st_dev differ from the file system's device, and from file to file.
 func TestSubvolumes(t *testing.T) {
-	dir := disk(t, "btrfs")
+	dir := disk.New(t, "btrfs")
 	shell(t, dir, `btrfs -q subvolume create home; btrfs -q subvolume create home/nested; btrfs -q subvolume create root; mkdir point
 		mount -o subvol=home "$(findmnt -no SOURCE .)" point; touch home/mapped home/nested/mapped root/mapped`)
 	hold(t, dir, `exec 3>home/a 4>home/nested/b 5>root/c 6>point/d 7>point/nested/e`)
@@ -241,7 +242,7 @@ func TestOverlay(t *testing.T) {
 		"mapping":       &mapWriter{closed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := disk(t, "ext4")
+			dir := disk.New(t, "ext4")
 			shell(t, dir, makeOverlay+mountOverlay)
 			makeFile(t, dir+"/low/d/f")
 			events := listen(t, dir)
@@ -266,7 +267,7 @@ const (
 
 // TestOverlayElsewhere has the overlay in a namespace of its own, as containers have.
 func TestOverlayElsewhere(t *testing.T) {
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	shell(t, dir, makeOverlay)
 	unshared := func(script string) (end func()) {
 		cmd := exec.Command("unshare", "--mount", "bash", "-euc", script+`exec 3>merged/d/f; echo ready; read || true`)
@@ -287,7 +288,7 @@ func TestOverlayElsewhere(t *testing.T) {
 func TestLoop(t *testing.T) {
 	for _, fsType := range []string{"ext4", "btrfs"} {
 		t.Run(fsType, func(t *testing.T) {
-			dir := disk(t, fsType)
+			dir := disk.New(t, fsType)
 			path := filepath.Join(dir, "src/a\nb")
 			shell(t, dir, `mkdir src other`)
 			makeFile(t, path)
@@ -309,7 +310,7 @@ func TestLoop(t *testing.T) {
 
 // TestLoopInNamespace has a device attached by a path that is meant elsewhere.
 func TestLoopInNamespace(t *testing.T) {
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	shell(t, dir, `mkdir src other`)
 	makeFile(t, dir+"/src/f")
 	cmd := exec.Command("unshare", "--mount", "bash", "-euc", `mount --bind src other; losetup --find --show other/f >device; echo ready; read || true`)
@@ -330,7 +331,7 @@ func TestLoopInNamespace(t *testing.T) {
 
 // TestOrdinaryUser looks as nobody.
 func TestOrdinaryUser(t *testing.T) {
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	makeFile(t, dir+"/mapped")
 	shell(t, dir, `chmod 755 . .. ../..; mkdir src; mv mapped src; touch src/own src/other; chown -R nobody src`)
 	nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
@@ -349,7 +350,7 @@ func TestOrdinaryUser(t *testing.T) {
 
 // TestInside looks from inside a container.
 func TestInside(t *testing.T) {
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	hold(t, dir, `exec 3>f`)
 	exe, err := os.Executable()
 	if err != nil {
@@ -382,7 +383,7 @@ func findAs(t testing.TB, attr *syscall.SysProcAttr, name string, args ...string
 // TestFrozen has a process that cannot be looked at: a thread of it waits for a page of a frozen
 // file system, another one to unmap it.
 func TestFrozen(t *testing.T) {
-	dir, frozen := disk(t, "ext4"), disk(t, "ext4")
+	dir, frozen := disk.New(t, "ext4"), disk.New(t, "ext4")
 	makeFile(t, frozen+"/f")
 	hold(t, dir, `exec 3>f`)
 	run(t, "fsfreeze", "--freeze", frozen)
@@ -401,7 +402,7 @@ func TestFrozen(t *testing.T) {
 
 // TestChurn looks while processes come and go.
 func TestChurn(t *testing.T) {
-	dir := disk(t, "ext4")
+	dir := disk.New(t, "ext4")
 	hold(t, dir, `exec 3>f`)
 	hold(t, dir, `while [ ! -e stop ]; do (exec 4>g) & (:) & wait; done &`)
 	defer shell(t, dir, `touch stop`)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rsince/testscripts/disk"
 )
 
 func needRoot(t *testing.T) {
@@ -499,7 +501,7 @@ func TestLargeXattr(t *testing.T) {
 	if err := unix.Setxattr(filepath.Join(e.Source, "f"), "user.large", make([]byte, 60_000), 0); err != nil {
 		t.Skip(err)
 	}
-	mountImage(t, e.Target, "mkfs.ext4", "-q")
+	disk.On(t, e.Target, "ext4")
 	res, err := e.Paths(t.Context(), []string{"f", "g"}, true)
 	if err != nil || !slices.Equal(failedPaths(res), []string{"f"}) || target(t, e, "g") != "1" {
 		t.Errorf("%+v, %v", res, err)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rsince/testscripts/disk"
 )
 
 // linked makes one file of names in the source, with content.
@@ -153,7 +155,7 @@ exit $status
 func TestLinksAttributes(t *testing.T) {
 	e := newEngine(t)
 	mount(t, "tmpfs", e.Source, "tmpfs", 0, "")
-	mountImage(t, e.Target, "mkfs.ext4", "-q")
+	disk.On(t, e.Target, "ext4")
 	linked(t, e, "new\n", "a/x", "b/y", "c/z")
 	if err := unix.Setxattr(filepath.Join(e.Source, "a/x"), "user.large", make([]byte, 60_000), 0); err != nil {
 		t.Skip(err)
@@ -175,7 +177,7 @@ func TestLinksAttributes(t *testing.T) {
 func TestCannotBeEnded(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
-	mountImage(t, e.Target, "mkfs.ext4", "-q")
+	disk.On(t, e.Target, "ext4")
 	write(t, e.Source, "f=1", "g=1")
 	if out, err := exec.Command("fsfreeze", "--freeze", e.Target).CombinedOutput(); err != nil {
 		t.Skipf("fsfreeze: %v: %s", err, out)

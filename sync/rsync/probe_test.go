@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rsince/sync/rsync/rsynctest"
+	"rsince/testscripts/disk"
 )
 
 // probed returns what e.Probe finds, without the versions, and sees that it leaves the target as it was.
@@ -125,7 +125,7 @@ func TestProbeLesserFileSystems(t *testing.T) {
 	})
 	t.Run("whole seconds", func(t *testing.T) {
 		e := newEngine(t)
-		mountImage(t, e.Target, "mkfs.ext4", "-q", "-I", "128") // such inodes have no room for more
+		disk.On(t, e.Target, "ext4", "-I", "128") // such inodes have no room for more
 		want := everything
 		want.TimeGranularity = time.Second
 		e.Filters = []string{"--filter=- /lost+found"}
@@ -155,29 +155,6 @@ func copyToLesser(t *testing.T, e *Engine, want Capabilities, givenUp int) {
 	if target(t, e, "d/g") != "1" {
 		t.Error("not copied")
 	}
-}
-
-// mountImage makes a file system in a file and mounts it on dir.
-func mountImage(t *testing.T, dir string, mkfs ...string) {
-	t.Helper()
-	needRoot(t)
-	image := filepath.Join(t.TempDir(), "image")
-	if err := os.WriteFile(image, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(image, 16<<20); err != nil {
-		t.Fatal(err)
-	}
-	for _, command := range [][]string{append(mkfs, image), {"mount", "-o", "loop", image, dir}} {
-		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("%s: %v: %s", strings.Join(command, " "), err, out)
-		}
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
 }
 
 // What rsync refuses is given up; a connection that breaks says nothing of what the other side can do.

@@ -3,7 +3,6 @@ package fanotify
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -62,51 +61,4 @@ func drain(t testing.TB, w changes.Watch) {
 	if err := w.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// images are the sparse disk images that mkfs gets, by file system type.
-var images = map[string]struct {
-	size int64
-	mkfs []string
-}{
-	"ext4":  {64 << 20, []string{"mkfs.ext4", "-q", "-F"}},
-	"xfs":   {320 << 20, []string{"mkfs.xfs", "-q", "-f"}},
-	"btrfs": {128 << 20, []string{"mkfs.btrfs", "-q", "-f"}},
-}
-
-// disk returns the mount point of a new file system of this type, gone after the test.
-func disk(t testing.TB, fsType string) string {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
-	dir := t.TempDir()
-	point := filepath.Join(dir, "mnt")
-	if err := os.Mkdir(point, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if fsType == "tmpfs" {
-		run(t, "mount", "-t", "tmpfs", "tmpfs", point)
-	} else {
-		image := filepath.Join(dir, "image")
-		makeImage(t, image, fsType)
-		run(t, "mount", "-o", "loop", image, point)
-	}
-	t.Cleanup(func() { exec.Command("umount", "-R", "-l", point).Run() })
-	return point
-}
-
-func makeImage(t testing.TB, path, fsType string) {
-	t.Helper()
-	image := images[fsType]
-	if _, err := exec.LookPath(image.mkfs[0]); err != nil {
-		t.Skip(err)
-	}
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, image.size); err != nil {
-		t.Fatal(err)
-	}
-	run(t, image.mkfs[0], append(image.mkfs[1:], path)...)
 }
