@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"rsince/changes"
 	"rsince/changes/scan"
 	"rsince/changes/writers"
@@ -46,11 +48,15 @@ func (r *run) addWriting(ctx context.Context, p *planner) error {
 			p.add(f.Change)
 			continue
 		}
-		w := r.writing(f)
+		st, err := r.tree.stat(f.Path)
+		w := writing{Path: []byte(f.Path), Mapped: f.Mapped}
+		if err == nil {
+			w.Version = scan.VersionOf(&st)
+		}
 		r.open = append(r.open, w)
 		was, known := before[f.Path]
 		delete(before, f.Path)
-		if !known || w.Mapped || was.Mapped || r.written(w, was) {
+		if err != nil || !known || w.Mapped || was.Mapped || w.Version != was.Version || r.doubted(&st) {
 			p.add(f.Change)
 		}
 	}
@@ -60,18 +66,9 @@ func (r *run) addWriting(ctx context.Context, p *planner) error {
 	return nil
 }
 
-func (r *run) writing(f writers.File) writing {
-	w := writing{Path: []byte(f.Path), Mapped: f.Mapped}
-	if st, err := r.tree.stat(f.Path); err == nil {
-		w.Version = scan.VersionOf(&st)
-	}
-	return w
-}
-
-// written reports whether a file may have been written to since the run before.
-func (r *run) written(is, was writing) bool {
-	st, err := r.tree.stat(string(is.Path))
-	return err != nil || is.Version != was.Version || !time.Unix(st.Ctim.Unix()).Before(r.memory.Copied.Add(-ctimeMargin))
+// doubted reports whether a write that renewed this ctime may go on still.
+func (r *run) doubted(st *unix.Stat_t) bool {
+	return !time.Unix(st.Ctim.Unix()).Before(r.memory.Copied.Add(-ctimeMargin))
 }
 
 // Unseen tells what the last run of the profile with this directory could not look at when it looked for

@@ -59,11 +59,12 @@ func directory(id Identity, round uint64) uint64 { return uint64(id)&^roundMax |
 //
 //	catalogHeader
 //	number of updates that the sorted pairs come from (8 bytes)
-//	number of sorted pairs (8) · crc32c of them (4) · the pairs, by key
-//	for each update since: number of pairs (4) · crc32c of them (4) · the pairs
+//	number of sorted pairs (8) · crc32c of both numbers and the pairs (4) · the pairs, by key
+//	for each update since: number of pairs (4) · crc32c of it and them (4) · the pairs
 //
 // all little-endian; a pair is a key and a value, 8 bytes each, and the value 0 says that nothing is
-// known. An update that a crash left incomplete is as if it had not been made.
+// known. An update that is incomplete makes the file a damaged one: whether a crash left it so, or the
+// disk lost one that was relied on, does not show.
 const (
 	catalogHeader = "rsince catalog 1\n"
 	sortedAt      = len(catalogHeader) + 20
@@ -98,17 +99,17 @@ func decodeCatalog(data []byte) (*Catalog, error) {
 		return nil, ErrDamaged
 	}
 	pairs, updates := data[sortedAt:sortedAt+int(h.pairs)*pairLen], data[sortedAt+int(h.pairs)*pairLen:]
-	if crc32.Checksum(pairs, crcTable) != h.sum {
+	if h.checksum(pairs) != h.sum {
 		return nil, ErrDamaged
 	}
 	c := &Catalog{sorted: pairs, updated: map[key]uint64{}}
-	eachUpdate(updates, func(pairs []byte) {
+	_, err = eachUpdate(updates, func(pairs []byte) {
 		for i := range len(pairs) / pairLen {
 			k, value := pairAt(pairs, i)
 			c.updated[k] = value
 		}
 	})
-	return c, nil
+	return c, err
 }
 
 type header struct {
@@ -126,28 +127,35 @@ func decodeHeader(data []byte) (header, error) {
 }
 
 func (h header) encode() []byte {
-	b := binary.LittleEndian.AppendUint64([]byte(catalogHeader), h.round)
-	b = binary.LittleEndian.AppendUint64(b, h.pairs)
-	return binary.LittleEndian.AppendUint32(b, h.sum)
+	return binary.LittleEndian.AppendUint32(append([]byte(catalogHeader), h.numbers()...), h.sum)
 }
 
-// eachUpdate visits the pairs of each update up to the first incomplete one, and returns the number and
-// the length of those before it.
-func eachUpdate(data []byte, visit func(pairs []byte)) (n, good int) {
-	for ; len(data)-good >= updateHeader; n++ {
-		count, sum := binary.LittleEndian.Uint32(data[good:]), binary.LittleEndian.Uint32(data[good+4:])
-		pairs := data[good+updateHeader:]
-		if count == 0 || uint64(count) > uint64(len(pairs))/pairLen {
-			break
+func (h header) numbers() []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, h.round), h.pairs)
+}
+
+func (h header) checksum(pairs []byte) uint32 { return checksum(h.numbers(), pairs) }
+
+func checksum(numbers, pairs []byte) uint32 {
+	return crc32.Update(crc32.Checksum(numbers, crcTable), crcTable, pairs)
+}
+
+// eachUpdate visits the pairs of each update and returns how many there are.
+func eachUpdate(data []byte, visit func(pairs []byte)) (n int, err error) {
+	for ; len(data) >= updateHeader; n++ {
+		number, sum := data[:4], binary.LittleEndian.Uint32(data[4:])
+		count := binary.LittleEndian.Uint32(number)
+		data = data[updateHeader:]
+		if uint64(count) > uint64(len(data))/pairLen || checksum(number, data[:int(count)*pairLen]) != sum {
+			return n, ErrDamaged
 		}
-		pairs = pairs[:int(count)*pairLen]
-		if crc32.Checksum(pairs, crcTable) != sum {
-			break
-		}
-		visit(pairs)
-		good += updateHeader + len(pairs)
+		visit(data[:int(count)*pairLen])
+		data = data[int(count)*pairLen:]
 	}
-	return n, good
+	if len(data) > 0 {
+		return n, ErrDamaged
+	}
+	return n, nil
 }
 
 func pairAt(pairs []byte, i int) (key, uint64) {

@@ -38,7 +38,8 @@ type Entry struct {
 }
 
 // Walk calls visit for every entry with its metadata, from several goroutines, in no order. The
-// root itself is not visited, and a directory before what is in it. What vanishes meanwhile is passed over. The error joins what could
+// root itself is not visited, and a directory before what is in it. What vanishes meanwhile is passed
+// over. The error joins what could
 // not be read; everything else was visited, unless ctx ended, which then is in the error too.
 func (t Tree) Walk(ctx context.Context, visit func(Entry)) error {
 	return t.walk(ctx, func(dir int, e *Entry) error {

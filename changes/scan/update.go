@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"maps"
 	"os"
@@ -99,7 +98,8 @@ func (u *Update) Write(file string) error {
 }
 
 func writeCatalog(file string, round uint64, pairs []byte) error {
-	h := header{round, uint64(len(pairs) / pairLen), crc32.Checksum(pairs, crcTable)}
+	h := header{round: round, pairs: uint64(len(pairs) / pairLen)}
+	h.sum = h.checksum(pairs)
 	return durable.Replace(file, func(w io.Writer) error {
 		if _, err := w.Write(h.encode()); err != nil {
 			return err
@@ -161,19 +161,19 @@ func (u *Update) appendTo(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	n, good := eachUpdate(before, func([]byte) {})
-	pairs := u.merged(h.round + uint64(n) + 1)
-	if all := uint64(good/pairLen + len(pairs)); all > fewPairs && all > h.pairs/4 {
-		return mergeInto(f.Name(), h.round+uint64(n)+1, pairs)
-	}
-	if err := f.Truncate(start + int64(good)); err != nil {
+	n, err := eachUpdate(before, func([]byte) {})
+	if err != nil {
 		return err
+	}
+	pairs := u.merged(h.round + uint64(n) + 1)
+	if all := uint64(len(before)/pairLen + len(pairs)); all > fewPairs && all > h.pairs/4 {
+		return mergeInto(f.Name(), h.round+uint64(n)+1, pairs)
 	}
 	data := appendPairs(make([]byte, updateHeader), pairs)
 	binary.LittleEndian.PutUint32(data, uint32(len(pairs)))
-	binary.LittleEndian.PutUint32(data[4:], crc32.Checksum(data[updateHeader:], crcTable))
-	if _, err := f.WriteAt(data, start+int64(good)); err != nil {
-		return err
+	binary.LittleEndian.PutUint32(data[4:], checksum(data[:4], data[updateHeader:]))
+	if _, err := f.WriteAt(data, info.Size()); err != nil {
+		return errors.Join(err, f.Truncate(info.Size()))
 	}
 	return f.Sync()
 }

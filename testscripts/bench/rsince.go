@@ -74,7 +74,8 @@ func (r *rsince) sync(ctx context.Context, files int, options ...string) (readin
 	if err := json.Unmarshal(out, &run); err != nil {
 		return reading{}, fmt.Errorf("reading the record %s: %w", out, err)
 	}
-	if missed := run.Mode == "gap" && run.Mode != r.mode; run.State != "ok" || missed || run.Created+run.Updated < files {
+	missed := run.Mode == "gap" && run.Mode != r.mode
+	if run.State != "ok" || missed || run.Created+run.Updated < files {
 		return reading{}, fmt.Errorf("%d files were changed, but the run's record says %s", files, bytes.TrimSpace(out))
 	}
 	if run.Mode == r.mode {
