@@ -153,11 +153,10 @@ func (v *view) applyFile(e *event) {
 // leads reports whether the event's name is one of its file's, and how many names that has. It asks
 // in the directory itself, which need not be visible nor have a path.
 func (v *view) leads(e *event) (leads bool, links int) {
-	dir, err := v.open(e.dir)
+	dir, err := v.directory(e.dir)
 	if err != nil {
 		return false, 0
 	}
-	defer unix.Close(dir)
 	name := string(e.name)
 	var stat unix.Stat_t
 	if err := unix.Fstatat(dir, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {

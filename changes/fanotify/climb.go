@@ -20,21 +20,6 @@ import (
 // does not have to be gone up again and again.
 const near = 64
 
-// parentSettles returns where an open directory lies if the one above it is known to tell that.
-func (v *view) parentSettles(fd int) (site, bool) {
-	parent, err := up(fd, 1)
-	if err != nil {
-		return site{}, false
-	}
-	defer unix.Close(parent)
-	h, err := v.handleOf(parent)
-	if err != nil {
-		return site{}, false
-	}
-	s, known := v.sites.get(h)
-	return s, known && s.settles()
-}
-
 // climb returns where an open directory lies that has no path, and remembers that for those above
 // it.
 func (v *view) climb(fd int) (site, error) {

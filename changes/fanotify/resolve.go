@@ -1,6 +1,7 @@
 package fanotify
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"strconv"
@@ -62,13 +63,9 @@ func isGone(err error) bool {
 
 // locate finds out where a directory lies now in the view's mount.
 func (v *view) locate(h handle) (site, error) {
-	fd, err := v.open(h)
+	fd, err := v.directory(h)
 	if err != nil {
 		return site{}, err
-	}
-	defer unix.Close(fd)
-	if s, ok := v.parentSettles(fd); ok {
-		return s, nil
 	}
 	path, err := v.pathOf(fd)
 	if errors.Is(err, unix.ENAMETOOLONG) {
@@ -87,6 +84,20 @@ func (v *view) open(h handle) (int, error) {
 		return -1, err
 	}
 	return changes.Handle(h).Open(mount)
+}
+
+// directory returns an O_PATH descriptor of the directory with handle h. It stays the view's, for the
+// files in one directory come one after the other, and is closed by the next call.
+func (v *view) directory(h handle) (int, error) {
+	if bytes.Equal(v.last.handle, h) {
+		return v.last.fd, nil
+	}
+	v.last.close()
+	fd, err := v.open(h)
+	if err == nil {
+		v.last = openDir{bytes.Clone(h), fd}
+	}
+	return fd, err
 }
 
 // pathOf returns the path of an open file as this process would name it.

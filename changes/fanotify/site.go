@@ -1,6 +1,9 @@
 package fanotify
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // A site says where a directory lies as the sources of a view see it. The zero value is outside.
 type site struct {
@@ -36,15 +39,14 @@ func (s site) below() site {
 	return s
 }
 
-// siteAt returns where the directory with handle h lies that the kernel says is at path. It asks the
-// path for its handle again and believes it only if that agrees: a removed directory's path ends in
-// " (deleted)", and one outside a bind mount or without a dentry has a path that leads elsewhere.
+// siteAt returns where the directory with handle h lies that the kernel says is at path. Where that may
+// be wrong, it asks the path for its handle again and believes it only if that agrees.
 func (v *view) siteAt(path string, h handle) site {
 	covered, leads := v.covers(path), v.leadsToSource(path)
 	switch {
 	case !covered && !leads:
 		return site{}
-	case !v.shows(path, h):
+	case v.mayMislead(path) && !v.shows(path, h):
 		return site{area: gone}
 	case covered && !v.skips(path):
 		return site{inside, path}
@@ -52,6 +54,14 @@ func (v *view) siteAt(path string, h handle) site {
 		return site{above, path}
 	}
 	return site{area: skipped}
+}
+
+// mayMislead reports whether the path that the kernel gives a directory may lead to something else: a
+// removed one's ends in " (deleted)", one that a bind mount does not show has the path it has outside,
+// and another mount may hide it.
+func (v *view) mayMislead(path string) bool {
+	return v.detached >= 0 || v.mount.Root != "/" || strings.HasSuffix(path, " (deleted)") ||
+		slices.ContainsFunc(v.watches, func(w *watch) bool { return w.mountedAt(path) })
 }
 
 // covers reports whether path lies in a source of the view.

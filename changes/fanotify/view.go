@@ -22,10 +22,24 @@ type view struct {
 	fd int
 	// opened is the id of the mount that handles are opened on: this one, or the detached one.
 	opened  int
+	last    openDir // while events are read
 	watches []*watch
 	sites   cache[site]     // of directories
 	single  cache[struct{}] // files outside every source that have one link
 	trouble string          // why something was missed in this reading
+}
+
+// openDir is a directory that is open; the zero value is none.
+type openDir struct {
+	handle handle
+	fd     int
+}
+
+func (o *openDir) close() {
+	if o.handle != nil {
+		unix.Close(o.fd)
+		*o = openDir{}
+	}
 }
 
 // errNoMount is mountFD's answer when no source of the view is where it was.
@@ -120,6 +134,7 @@ func (v *view) gap(reason string) { v.trouble = reason }
 
 // rest ends a reading: it lets go of the mount and tells what was missed.
 func (v *view) rest() {
+	v.last.close()
 	if v.fd >= 0 {
 		unix.Close(v.fd)
 		v.fd = -1

@@ -110,10 +110,10 @@ func (w *watch) gap(path, reason string, since time.Time) {
 }
 
 // hides reports whether path is at or below a mount point of a source that ends there.
-func (w *watch) hides(path string) bool {
-	if !w.source.OneFileSystem {
-		return false
-	}
+func (w *watch) hides(path string) bool { return w.source.OneFileSystem && w.mountedAt(path) }
+
+// mountedAt reports whether path is at or below a mount point in the source.
+func (w *watch) mountedAt(path string) bool {
 	for point := range w.mounted {
 		if below(path, point) {
 			return true
