@@ -24,10 +24,11 @@ const (
 // A life is a source that changes all the time while it is copied again and again.
 type life struct {
 	*site
-	rand *rand.Rand
+	rand    *rand.Rand
+	backend string
 
-	killsWatcher bool
-	killsRuns    bool
+	harms     []harm // done between runs; nil: nothing is ever missed
+	killsRuns bool
 
 	modes map[string]int
 }
@@ -42,10 +43,10 @@ func TestLive(t *testing.T) {
 	}{
 		{"fanotify", "fanotify", root | handles, life{}},
 		{"inotify", "inotify", root, life{}},
-		{"watcher killed", "fanotify", root | handles, life{killsWatcher: true}},
+		{"watcher killed", "fanotify", root | handles, life{harms: []harm{killWatcher}}},
 		{"runs killed", "fanotify", root | handles, life{killsRuns: true}},
-		{"all mixed", "fanotify", root | handles, life{killsWatcher: true, killsRuns: true}},
-		{"all mixed with inotify", "inotify", root, life{killsWatcher: true, killsRuns: true}},
+		{"all mixed", "fanotify", root | handles, life{harms: []harm{killWatcher, mountSomewhere, editPatterns}, killsRuns: true}},
+		{"all mixed with inotify", "inotify", root, life{harms: []harm{killWatcher, mountSomewhere, editPatterns, overflow}, killsRuns: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if os.Geteuid() != 0 {
@@ -55,7 +56,8 @@ func TestLive(t *testing.T) {
 			l := tt.life
 			l.modes = map[string]int{}
 			l.site = newSite(t, 0)
-			l.profile("live", l.dir+"/dst", "[watch]", fmt.Sprintf("backend = %q", tt.backend))
+			l.backend = tt.backend
+			l.exclude()
 			l.run(seed(t), tt.can)
 		})
 	}
@@ -133,12 +135,8 @@ func write(w *workload, stop chan struct{}) {
 
 // disturb runs the profile once and does harm as the kind of test has it.
 func (l *life) disturb() {
-	if l.killsWatcher && l.rand.IntN(3) == 0 {
-		if l.watcher == nil {
-			l.startWatcher("live")
-		} else {
-			l.endWatcher(unix.SIGKILL)
-		}
+	if l.harms != nil && l.rand.IntN(3) == 0 {
+		l.harms[l.rand.IntN(len(l.harms))](l)
 	}
 	if l.killsRuns && l.rand.IntN(2) == 0 {
 		l.runKilled()
@@ -192,6 +190,8 @@ func (l *life) quiet() {
 	if l.watcher == nil {
 		l.startWatcher("live")
 	}
+	l.unmount()
+	l.exclude()
 	r := l.runOnce()
 	if r.code == 3 {
 		r = l.runOnce()
@@ -199,7 +199,7 @@ func (l *life) quiet() {
 	if r.State != "ok" {
 		l.t.Errorf("the last run: %+v", r)
 	}
-	if !l.killsWatcher && r.Mode != "changes" {
+	if l.harms == nil && r.Mode != "changes" {
 		l.t.Errorf("the last run was %s, although nothing was missed: %s", r.Mode, r.Reason)
 	}
 	l.equal("live", l.dir+"/dst")
