@@ -2,11 +2,13 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
+
+	"rsince/sync/rsync"
 )
 
 // Check tries whether the job could run now: source and target are there and are what they were,
@@ -26,16 +28,12 @@ func (j *Job) Check(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var found []string
-	if t := j.Profile.Target; t.Local() && r.held.target == nil {
-		in := filepath.Dir(t.Path)
-		if _, err := os.Stat(in); err != nil {
-			return "", &SkippedError{fmt.Errorf("the target is not there, nor is %s, in which the first run makes it: %w", in, err)}
-		}
-		r.engine.Target = in
-		found = append(found, "the target is not there yet, the first run makes it in "+in)
-	}
-	if err := r.askTarget(ctx); err != nil {
+	in, err := r.askFirst(ctx)
+	if err != nil {
 		return "", err
+	}
+	if in != "" {
+		found = append(found, "the target is not there yet, the first run makes it in "+in)
 	}
 	found = append(found, "rsync "+r.engine.Capabilities.Version)
 	if r.engine.Capabilities.RemoteVersion != "" {
@@ -45,6 +43,22 @@ func (j *Job) Check(ctx context.Context) (string, error) {
 		found = append(found, "the target keeps everything")
 	}
 	return strings.Join(append(found, r.engine.Capabilities.GivenUp...), "; "), nil
+}
+
+// askFirst asks the target what it keeps. Before the first run it may be missing: then the directory in
+// which it will be made is asked instead, and returned.
+func (r *run) askFirst(ctx context.Context) (in string, err error) {
+	t := r.Profile.Target
+	parent, ok := t.Parent()
+	if t.Local() && r.held.target == nil {
+		if _, err := os.Stat(parent.Path); err != nil {
+			return "", &SkippedError{fmt.Errorf("the target is not there, nor is %s, in which the first run makes it: %w", parent.Path, err)}
+		}
+	} else if err := r.askTarget(ctx); err == nil || t.Local() || !r.firstRun() || !ok || errors.Is(err, rsync.ErrUnreachable) {
+		return "", absent(err)
+	}
+	r.engine.Target = parent.String()
+	return parent.String(), r.askTarget(ctx)
 }
 
 // LastFull returns when the last full run of the profile with this directory took its list; the

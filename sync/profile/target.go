@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path"
 	"strconv"
 	"strings"
 )
@@ -136,6 +137,13 @@ func splitUser(s string) (user, host string) {
 
 // Local reports whether the target is on this machine.
 func (t Target) Local() bool { return t.Host == "" }
+
+// Parent is the directory that t lies in; ok is false of "/" and of a daemon's module.
+func (t Target) Parent() (parent Target, ok bool) {
+	parent = t
+	parent.Path = path.Dir(t.Path)
+	return parent, parent.Path != t.Path && parent.Path != "."
+}
 
 // String returns the form that rsync takes.
 func (t Target) String() string {

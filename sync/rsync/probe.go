@@ -28,7 +28,9 @@ func (e *Engine) Probe(ctx context.Context) (Capabilities, error) {
 	defer os.RemoveAll(p.dir)
 
 	err = p.run(ctx)
-	err = errors.Join(err, p.clean(context.WithoutCancel(ctx)))
+	if cleanErr := p.clean(context.WithoutCancel(ctx)); err == nil {
+		err = cleanErr
+	}
 	if err != nil {
 		return Capabilities{}, fmt.Errorf("probing %s: %w", e.Target, err)
 	}
