@@ -56,11 +56,17 @@ func (r *run) meetSource() error {
 // never copied to is made, in a directory that exists.
 func (r *run) meetTarget(ctx context.Context) error {
 	id, err := r.identifyTarget(ctx)
-	if errors.Is(err, fs.ErrNotExist) && r.memory.Target == (identity{}) {
+	missing := errors.Is(err, fs.ErrNotExist)
+	if (err == nil || missing) && r.isAnother(id) {
+		r.say("the profile's target was %s, and is %s now", r.memory.Destination, r.Profile.Target)
+		r.memory.forgetTarget()
+		r.retargeted = true
+	}
+	if missing && r.memory.Target == (identity{}) {
 		id, err = r.makeTarget(ctx)
 	}
 	if err != nil {
-		return &SkippedError{fmt.Errorf("the target is not there: %w", err)}
+		return r.notThere(err)
 	}
 	known := r.memory.Target
 	if known != (identity{}) && !known.same(id) && !r.Accept {
@@ -69,7 +75,7 @@ func (r *run) meetTarget(ctx context.Context) error {
 			Lift:   liftAccept,
 		}
 	}
-	r.memory.Target = id
+	r.memory.Target, r.memory.Destination = id, r.Profile.Target.String()
 	if r.held.target != nil {
 		if err := r.meetApart(r.held.source, r.held.target); err != nil {
 			return err
@@ -78,15 +84,34 @@ func (r *run) meetTarget(ctx context.Context) error {
 	return r.meetFilled(ctx)
 }
 
+// notThere is the error of a target that could not be looked at. What asks a remote one can fail in
+// other ways than by its absence.
+func (r *run) notThere(err error) error {
+	if r.Profile.Target.Local() || errors.Is(err, fs.ErrNotExist) || errors.Is(err, rsync.ErrUnreachable) {
+		return &SkippedError{fmt.Errorf("the target is not there: %w", err)}
+	}
+	return err
+}
+
+// isAnother reports whether the profile has another target than at the last run. The same directory in
+// another place is none, where that can be told.
+func (r *run) isAnother(id identity) bool {
+	m := r.memory
+	if m.Destination == "" || m.Destination == r.Profile.Target.String() {
+		return false
+	}
+	return m.Target == (identity{}) || id == (identity{}) || !m.Target.same(id)
+}
+
 // meetFilled refuses a target that was filled and is empty. Of one on an rsync daemon that is all that
 // can be told.
 func (r *run) meetFilled(ctx context.Context) error {
-	if r.firstRun() || r.memory.Entries == 0 || r.Accept || r.Full {
+	if r.firstRun() || r.memory.Entries == 0 || r.Accept {
 		return nil
 	}
 	empty, err := r.targetEmpty(ctx)
 	if err != nil {
-		return &SkippedError{fmt.Errorf("the target is not there: %w", err)}
+		return r.notThere(err)
 	}
 	if empty {
 		return &RefusedError{

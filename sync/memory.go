@@ -17,9 +17,11 @@ import (
 type memory struct {
 	Version int `json:"version"`
 	// Fingerprint of the profile at the last full run; another one makes the next run full.
-	Fingerprint string    `json:"fingerprint"`
-	Source      identity  `json:"source"`
-	Target      identity  `json:"target"` // zero for a target that cannot be asked
+	Fingerprint string   `json:"fingerprint"`
+	Source      identity `json:"source"`
+	Target      identity `json:"target"` // zero for a target that cannot be asked
+	// Destination is the profile's target at the last run, as rsync takes it.
+	Destination string    `json:"destination,omitempty"`
 	LastFull    time.Time `json:"last_full,omitzero"`
 	// Copied is the moment before which every change was copied: the cut of the last run, or, if
 	// that left something in the journal, an earlier one.
@@ -76,6 +78,11 @@ func recall(dir string) (*memory, error) {
 		return nil, &MemoryError{m.file, err}
 	}
 	return m, nil
+}
+
+// forgetTarget makes the next run onto another target the first one onto it.
+func (m *memory) forgetTarget() {
+	m.Target, m.LastFull, m.Existing = identity{}, time.Time{}, nil
 }
 
 func (m *memory) save() error {

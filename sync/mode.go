@@ -60,7 +60,7 @@ func (r *run) chooseMode(batch *changes.Batch) {
 	}
 	if why := r.fullBecause(batch, missed); why != "" {
 		switch {
-		case r.Accept: // the catalog is of another source, or of another target
+		case r.Accept, r.firstRun(): // the catalog is of another source, or of another target
 			r.catalog = nil
 		case missed == "":
 			r.catalog, _ = catalogOf(r.Dir)
@@ -81,6 +81,8 @@ func (r *run) beFull(why string) {
 func (r *run) fullBecause(batch *changes.Batch, missed string) string {
 	m, every := r.memory, r.Profile.FullEvery
 	switch {
+	case r.retargeted:
+		return "the profile has another target"
 	case r.firstRun():
 		return "it is the first run"
 	case r.Full:

@@ -103,6 +103,8 @@ type run struct {
 	forecast *forecast // of a dry run
 	probed   bool      // the target was asked what it keeps, by writing to it
 
+	retargeted bool // the profile has another target than at the last run
+
 	// renames are the renames within the source since the last run: old names and the new ones.
 	renames map[string]string
 	// modifiedSince is the time from which on everything that has a ctime counts as modified; zero

@@ -77,6 +77,9 @@ func (v *Verification) locked(ctx context.Context, r *run, lock *targetLock, fou
 	if err := r.meet(ctx); err != nil {
 		return err
 	}
+	if r.retargeted {
+		return &SkippedError{ErrNeverCopied}
+	}
 	if err := r.probe(ctx); err != nil {
 		return err
 	}

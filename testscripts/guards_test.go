@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -209,4 +210,18 @@ func TestEmptiedTarget(t *testing.T) {
 	s.syncs("refused", "p")
 	s.syncs("ok", "--accept", "p")
 	s.equal("p", s.dir+"/dst")
+}
+
+// A look at the target that hangs is no absence of the target.
+func TestStalledLook(t *testing.T) {
+	s := newSite(t, 0)
+	s.must(os.Mkdir(s.dir+"/module", 0o755))
+	s.profile("p", rsynctest.StartDaemon(t, s.dir+"/module"), "[watch]", `backend = "none"`)
+	s.must(exec.Command("sed", "-i", `s/^stall = .*/stall = "1s"/`, s.dir+"/etc/p.toml").Run())
+	s.writes("src/a")
+	s.syncs("ok", "p")
+	s.asRsync(`case "$*" in *--dirs*) sleep 60;; esac`)
+	if r := s.syncs("failed", "p"); !strings.Contains(r.Message, "no progress") {
+		t.Errorf("%+v", r)
+	}
 }
