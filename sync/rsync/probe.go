@@ -25,7 +25,7 @@ func (e *Engine) Probe(ctx context.Context) (Capabilities, error) {
 	if err != nil {
 		return Capabilities{}, fmt.Errorf("probing %s: %w", e.Target, err)
 	}
-	defer os.RemoveAll(p.dir)
+	defer p.release()
 
 	err = p.run(ctx)
 	if cleanErr := p.clean(context.WithoutCancel(ctx)); err == nil {
@@ -51,6 +51,8 @@ type probe struct {
 	name   string // its name there
 	dir    string // holds sent, back and empty
 	found  Capabilities
+
+	release func() error
 }
 
 const probeXattr = "user.rsince"
@@ -59,44 +61,37 @@ const probeXattr = "user.rsince"
 const probePrefix = ".rsince-probe-"
 
 func newProbe(e *Engine) (*probe, error) {
-	dir, err := probeDir()
+	dir, release, err := probeDir()
 	if err != nil {
 		return nil, err
 	}
-	p := &probe{engine: *e, target: e.Target, dir: dir, name: probePrefix + rand.Text()[:12]}
+	p := &probe{engine: *e, target: e.Target, dir: dir, release: release, name: probePrefix + rand.Text()[:12]}
 	p.engine.Source = filepath.Join(dir, "sent")
 	p.engine.Target = withSlash(e.Target) + p.name
 	p.engine.Filters, p.engine.Items, p.engine.Progress = nil, nil, nil
 	p.engine.OneFileSystem, p.engine.DryRun = false, false
 	p.engine.Capabilities = Capabilities{Owners: true, Permissions: true, Symlinks: true, Specials: true}
 	if err := p.plant(); err != nil {
-		return nil, errors.Join(fmt.Errorf("making files to send: %w", err), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("making files to send: %w", err), release())
 	}
 	return p, nil
 }
 
 // probeDir makes a temporary directory, where possible on a file system that keeps xattrs and ACLs:
 // tmpfs has no user xattrs before kernel 6.6.
-func probeDir() (string, error) {
-	var first string
+func probeDir() (dir string, release func() error, err error) {
 	for _, parent := range [...]string{os.TempDir(), "/var/tmp"} {
-		dir, err := os.MkdirTemp(parent, "rsince-probe-")
-		if err != nil {
+		if dir, release, err = newScratch(parent); err != nil {
 			continue
 		}
 		if unix.Lsetxattr(dir, probeXattr, []byte("1"), 0) == nil && unix.Lsetxattr(dir, aclXattr, probeACL(), 0) == nil {
-			return dir, os.RemoveAll(first)
+			return dir, release, nil
 		}
-		if first == "" {
-			first = dir
-		} else if err := os.RemoveAll(dir); err != nil {
-			return "", err
+		if err = release(); err != nil {
+			return "", nil, err
 		}
 	}
-	if first == "" {
-		return os.MkdirTemp("", "rsince-probe-")
-	}
-	return first, nil
+	return newScratch(os.TempDir())
 }
 
 // probeTime has an odd second, so that two-second time stamps show, and all digits of a nanosecond.

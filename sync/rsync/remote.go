@@ -59,11 +59,11 @@ cd "$1" && stat -c '%i %w' . && {
 // TargetEmpty reports whether the target holds nothing, or only what mkfs makes. An rsync daemon can be
 // asked nothing else.
 func (e *Engine) TargetEmpty(ctx context.Context) (bool, error) {
-	nowhere, err := os.MkdirTemp("", "rsince-list-")
+	nowhere, release, err := newScratch(os.TempDir())
 	if err != nil {
 		return false, err
 	}
-	defer os.RemoveAll(nowhere)
+	defer release()
 	look := *e
 	look.Source, look.Filters, look.DryRun = nowhere, nil, true
 	empty := true
