@@ -31,10 +31,14 @@ func (id identity) same(other identity) bool {
 }
 
 func (id identity) String() string {
-	if id.Born.IsZero() {
-		return fmt.Sprintf("inode %d on file system %s", id.Inode, id.FileSystem)
+	text := fmt.Sprintf("inode %d", id.Inode)
+	if !id.Born.IsZero() {
+		text += ", made " + id.Born.Format(time.RFC3339)
 	}
-	return fmt.Sprintf("inode %d, made %s, on file system %s", id.Inode, id.Born.Format(time.RFC3339), id.FileSystem)
+	if id.FileSystem != "" {
+		text += ", on file system " + id.FileSystem
+	}
+	return text
 }
 
 // identify returns the identity of an open directory on this machine.

@@ -142,8 +142,12 @@ func (w *world) profiles(names []string) ([]*profile.Profile, error) {
 		if i >= 0 {
 			chosen = append(chosen, all[i])
 		} else if !w.hasProfile(name) {
-			return nil, errors.Join(&usageError{fmt.Errorf("there is no profile %q in %s", name, w.dirs.config)}, err)
+			missing := fmt.Errorf("there is no profile %q in %s", name, w.dirs.config)
+			return nil, errors.Join(&usageError{&advised{missing, "ls " + shellLine(w.dirs.config) + " shows which there are"}}, err)
 		}
+	}
+	if len(chosen) == len(names) { // what is wrong with others does not concern these
+		return chosen, nil
 	}
 	return chosen, err
 }

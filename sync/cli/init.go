@@ -45,6 +45,9 @@ func (w *world) init(ctx context.Context, source, target, name string) error {
 		return err
 	}
 	printLine(w.stdout, "wrote %s", file)
+	if _, err := os.Stat(p.Source); err != nil {
+		w.report(name, fmt.Sprintf("the source is not there: %v", err))
+	}
 	printLine(w.stdout, "next:")
 	printLine(w.stdout, "  %s", w.nextWatch(w.watcher(ctx), name))
 	printLine(w.stdout, "  %s", w.commandLine("sync", name))

@@ -80,10 +80,10 @@ func (w *world) statusOf(ctx context.Context, p *profile.Profile, list *logs.Lis
 	line := &statusLine{Profile: p.Name, Backend: "none", TargetKnown: !p.Target.Daemon}
 	s, err := watcher.watches(w, p)
 	if err == nil {
-		line.Watching, line.Backend, line.BackendReason, line.Since = true, s.Backend, s.BackendReason, &s.Since
+		line.Watching, line.Backend, line.BackendReason, line.Since = true, s.Backend, backendReason(p, s), &s.Since
 		err = changes.Settle(ctx, w.dirs.socket, p.Name)
 	} else if errors.Is(err, errUnwanted) {
-		line.BackendReason = "the profile says so"
+		line.BackendReason = chosenByProfile
 	}
 	if err != nil {
 		line.Gap, line.hint = err.Error(), w.hint(err)
@@ -153,16 +153,27 @@ func (l *statusLine) addRuns(list *logs.List, name string) error {
 	return nil
 }
 
+const chosenByProfile = "the profile says so"
+
+// backendReason tells why a profile is watched as it is.
+func backendReason(p *profile.Profile, s changes.Status) string {
+	switch {
+	case p.Watch.Backend != "auto":
+		return chosenByProfile
+	case s.BackendReason != "":
+		return s.BackendReason
+	}
+	return "it is the first choice"
+}
+
 func (w *world) printStatus(p *profile.Profile, l *statusLine) {
 	printLine(w.stdout, "%s: %s to %s", l.Profile, p.Source, p.Target)
 	row := func(title, format string, args ...any) {
 		printLine(w.stdout, "  %-13s %s", title, fmt.Sprintf(format, args...))
 	}
 	switch {
-	case l.Watching && l.BackendReason != "":
-		row("watched", "by %s since %s, because %s", l.Backend, l.Since.Format(time.DateTime), oneLine(l.BackendReason))
 	case l.Watching:
-		row("watched", "by %s since %s", l.Backend, l.Since.Format(time.DateTime))
+		row("watched", "by %s since %s: %s", l.Backend, l.Since.Format(time.DateTime), oneLine(l.BackendReason))
 	default:
 		row("watched", "no, %s", l.Gap)
 	}
