@@ -3,7 +3,6 @@ package changes
 import (
 	"cmp"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,12 +38,12 @@ type batchFile struct {
 
 func writeBatch(dir string, through uint64) (id string, err error) {
 	b := batchFile{ID: rand.Text(), Through: through}
-	data, err := json.Marshal(b)
+	line, err := encodeLine(b, 0)
 	if err != nil {
 		return "", err
 	}
 	f, err := createFile(filepath.Join(dir, "batch"), func(f *os.File) error {
-		_, err := f.Write(append(data, '\n'))
+		_, err := f.Write(line)
 		return err
 	})
 	if err != nil {
@@ -61,7 +60,7 @@ func readBatch(dir, id string) (batchFile, error) {
 		return batchFile{}, err
 	}
 	var b batchFile
-	if err := json.Unmarshal(data, &b); err != nil {
+	if err := decodeLine(data, &b); err != nil {
 		return batchFile{}, fmt.Errorf("reading %s: %w", filepath.Join(dir, "batch"), err)
 	}
 	if b.ID != id {

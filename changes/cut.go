@@ -11,6 +11,9 @@ import (
 // not answer for the profile.
 const busyWithin = 60 * time.Second
 
+// errNoCut is about an answer without which a run would take nothing for all there is.
+var errNoCut = errors.New("what answers on the watcher's socket does not answer as a watcher does")
+
 // Cut takes the batch of a profile from its journal in dir: through the watcher on socket, which
 // first reads whatever the kernel still holds, or, if nobody watches the profile, by itself. In
 // that case the batch has a gap that reaches back to the last moment from which all is known. The
@@ -55,11 +58,15 @@ func cutWatched(ctx context.Context, socket, dir, profile string) (*Batch, error
 	if err != nil {
 		return nil, err
 	}
+	watch := r.Profiles[profile]
+	if r.Cut.IsZero() || watch.Backend == "" {
+		return nil, errNoCut
+	}
 	batch, err := load(dir, r.Batch)
 	if err != nil {
 		return nil, err
 	}
-	batch.Cut, batch.Watch = r.Cut, r.Profiles[profile]
+	batch.Cut, batch.Watch = r.Cut, watch
 	return batch, nil
 }
 

@@ -1,9 +1,7 @@
 package changes
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -22,7 +20,7 @@ const heartbeatLen = 128
 func KnownUntil(dir string) time.Time {
 	data, err := os.ReadFile(filepath.Join(dir, "known"))
 	var beat heartbeat
-	if err != nil || len(data) != heartbeatLen || json.Unmarshal(data, &beat) != nil {
+	if err != nil || len(data) != heartbeatLen || decodeLine(data, &beat) != nil {
 		return time.Time{}
 	}
 	return beat.Until
@@ -41,7 +39,7 @@ func unwatched(reason, dir string) Gap {
 }
 
 func setKnownUntil(dir string, until time.Time) error {
-	line, err := json.Marshal(heartbeat{Until: until.Round(0)})
+	line, err := encodeLine(heartbeat{Until: until.Round(0)}, heartbeatLen)
 	if err != nil {
 		return err
 	}
@@ -49,6 +47,6 @@ func setKnownUntil(dir string, until time.Time) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(fmt.Appendf(nil, "%-*s\n", heartbeatLen-1, line), 0)
+	_, err = f.WriteAt(line, 0)
 	return errors.Join(err, f.Close())
 }

@@ -26,6 +26,7 @@ type request struct {
 
 type reply struct {
 	Error     string            `json:"error,omitempty"`
+	Errno     unix.Errno        `json:"errno,omitempty"`     // what the system said, if it was that
 	Unwatched bool              `json:"unwatched,omitempty"` // this watcher does not watch the profile
 	Batch     string            `json:"batch,omitempty"`
 	Cut       time.Time         `json:"cut,omitzero"`
@@ -206,12 +207,24 @@ func ask(ctx context.Context, socket string, req request) (reply, error) {
 		return reply{}, fmt.Errorf("reading the watcher's answer: %w", hungUp(err))
 	}
 	if r.Error != "" {
-		return reply{}, fmt.Errorf("the watcher says: %s", r.Error)
+		return reply{}, &refusedError{r}
 	}
 	if r.Unwatched {
 		return reply{}, ErrNoWatcher
 	}
 	return r, nil
+}
+
+// A refusedError is an answer that says why there is none.
+type refusedError struct{ reply reply }
+
+func (e *refusedError) Error() string { return "the watcher says: " + e.reply.Error }
+
+func (e *refusedError) Unwrap() error {
+	if e.reply.Errno == 0 {
+		return nil
+	}
+	return e.reply.Errno
 }
 
 // Running returns the watcher on socket; ErrNoWatcher if there is none.

@@ -206,5 +206,7 @@ func failure(err error) reply {
 	if err == nil {
 		return reply{}
 	}
-	return reply{Error: err.Error()}
+	r := reply{Error: err.Error()}
+	errors.As(err, &r.Errno)
+	return r
 }
