@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"rsince/changes/durable"
 	"rsince/sync/rsync"
 )
 
@@ -70,11 +70,7 @@ func recall(dir string) (*memory, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	err = json.Unmarshal(data, m)
-	if err == nil && m.Version != memoryVersion {
-		err = fmt.Errorf("it is of version %d, written by another release of rsince; this one knows version %d", m.Version, memoryVersion)
-	}
-	if err != nil {
+	if err := m.decode(data); err != nil {
 		return nil, &MemoryError{m.file, err}
 	}
 	return m, nil
@@ -85,12 +81,24 @@ func (m *memory) forgetTarget() {
 	m.Target, m.LastFull, m.Existing = identity{}, time.Time{}, nil
 }
 
+func (m *memory) decode(data []byte) error {
+	of := struct{ Version int }{memoryVersion}
+	if err := json.NewDecoder(bytes.NewReader(data)).Decode(&of); err == nil && of.Version != memoryVersion {
+		return fmt.Errorf("it is of version %d, written by another release of rsince; this one knows version %d", of.Version, memoryVersion)
+	}
+	text, err := summed(data)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, m)
+}
+
 func (m *memory) save() error {
 	data, err := json.MarshalIndent(m, "", "\t")
 	if err != nil {
 		return err
 	}
-	if err := durable.WriteFile(m.file, append(data, '\n')); err != nil {
+	if err := writeSummed(m.file, append(data, '\n')); err != nil {
 		return fmt.Errorf("remembering the run: %w", err)
 	}
 	return nil

@@ -71,6 +71,12 @@ func (r *run) chooseMode(batch *changes.Batch) {
 	r.say("mode %s: %d changes in the journal", r.record.Mode, len(batch.Changes))
 }
 
+// namesDamaged reports whether the names of files with several are no longer known.
+func (r *run) namesDamaged() bool {
+	_, err := recallNames(r.Dir)
+	return errors.Is(err, errDamaged)
+}
+
 func (r *run) beFull(why string) {
 	r.record.Mode, r.record.Reason, r.reconciling = modeFull, why, false
 	r.say("mode full, because %s", why)
@@ -95,6 +101,8 @@ func (r *run) fullBecause(batch *changes.Batch, missed string) string {
 		return "the profile has changed"
 	case missed != "" && !r.reconciling:
 		return missed
+	case r.namesOnly() && r.namesDamaged():
+		return "the memory of files with several names is damaged"
 	case r.isLong(len(batch.Changes)):
 		return r.longReason(len(batch.Changes))
 	case every > 0 && batch.Cut.Sub(m.LastFull) >= every:
@@ -107,17 +115,21 @@ func (r *run) longReason(listed int) string {
 	return fmt.Sprintf("comparing all %d entries costs less than copying from a list of %d", r.memory.Entries, listed)
 }
 
-// missed tells why changes anywhere in the source may have been missed, and notes since when.
+// missed tells why changes anywhere in the source may have been missed, and notes since when. Of several
+// reasons the one that reaches back furthest decides how much has to be compared.
 func (r *run) missed(batch *changes.Batch) (why string) {
 	if watched := batch.Watch.Source; batch.Watch.Backend != "" && !watched.Same(r.source) {
 		why = fmt.Sprintf("the watcher watches %s by another version of the profile (SIGHUP makes it read the profiles again)", watched.Path)
 		r.modifiedSince = r.memory.Copied
 	}
+	var first time.Time
 	for _, gap := range batch.Gaps {
 		if gap.Subtree != "." {
 			continue
 		}
-		why = gap.String()
+		if why == "" || !gap.Since.After(first) {
+			why, first = gap.String(), gap.Since
+		}
 		since := gap.Since
 		if copied := r.memory.Copied; since.Before(copied) {
 			since = copied
@@ -197,7 +209,7 @@ func (r *run) addOtherNames(p *planner) error {
 		return nil
 	}
 	known, err := recallNames(r.Dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, errDamaged) { // for that the run is full
 		return fmt.Errorf("recalling the names of files: %w", err)
 	}
 	for _, name := range known.touched(p.inDoubt) {

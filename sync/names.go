@@ -3,12 +3,11 @@ package sync
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-
-	"rsince/changes/durable"
 )
 
 // A watcher that hears only names cannot tell which file was written through a name that is gone
@@ -21,7 +20,8 @@ type otherNames [][]string
 
 func namesFile(dir string) string { return filepath.Join(dir, "names") }
 
-// recallNames reads the file: names with a zero byte behind each, and one more behind a file's last.
+// recallNames reads the file: names with a zero byte behind each, and one more behind a file's last;
+// errDamaged if it is not what was written.
 func recallNames(dir string) (otherNames, error) {
 	data, err := os.ReadFile(namesFile(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -29,8 +29,12 @@ func recallNames(dir string) (otherNames, error) {
 	} else if err != nil {
 		return nil, err
 	}
+	text, err := summed(data)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", namesFile(dir), err)
+	}
 	var all otherNames
-	for group := range bytes.SplitSeq(data, []byte{0, 0}) {
+	for group := range bytes.SplitSeq(text, []byte{0, 0}) {
 		var names []string
 		for name := range bytes.SplitSeq(group, []byte{0}) {
 			if len(name) > 0 {
@@ -55,7 +59,7 @@ func (o otherNames) save(dir string) error {
 		}
 		b.WriteByte(0)
 	}
-	return durable.WriteFile(namesFile(dir), b.Bytes())
+	return writeSummed(namesFile(dir), b.Bytes())
 }
 
 // touched gives the names of all files of which at least one name is in doubt.

@@ -217,15 +217,19 @@ func TestStillPending(t *testing.T) {
 	}
 }
 
+func sealed(text string) string { return text + sumOf([]byte(text)) }
+
 func TestMemory(t *testing.T) {
 	for content, want := range map[string]string{
-		"{}":              "",
-		`{"entries": 3}`:  "",
-		"":                "unexpected end of JSON input",
-		"{":               "unexpected end of JSON input",
-		"\x00\x00":        "invalid character",
-		`{"version": 2}`:  "another release",
-		`{"source": "x"}`: "cannot unmarshal",
+		sealed("{}"):              "",
+		sealed(`{"entries": 3}`):  "",
+		"":                        "it is damaged",
+		"{}":                      "it is damaged",
+		sealed("{"):               "unexpected end of JSON input",
+		sealed("\x00\x00"):        "invalid character",
+		`{"version": 2}`:          "another release",
+		sealed(`{"version": 2}`):  "another release",
+		sealed(`{"source": "x"}`): "cannot unmarshal",
 	} {
 		dir := t.TempDir()
 		write(t, dir+"/memory.json", content)

@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"rsince/changes/durable"
 )
 
 // Verified is what a profile's last verification leaves to be shown later.
@@ -32,8 +30,12 @@ func LastVerified(dir string) (*Verified, error) {
 		return nil, err
 	}
 	v := &Verified{}
-	if err := json.Unmarshal(data, v); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", verifiedFile(dir), err)
+	text, err := summed(data)
+	if err == nil {
+		err = json.Unmarshal(text, v)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s, which the last verification left: %w", verifiedFile(dir), err)
 	}
 	return v, nil
 }
@@ -43,7 +45,7 @@ func (v *Verified) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := durable.WriteFile(verifiedFile(dir), append(data, '\n')); err != nil {
+	if err := writeSummed(verifiedFile(dir), append(data, '\n')); err != nil {
 		return fmt.Errorf("remembering the verification: %w", err)
 	}
 	return nil

@@ -58,11 +58,15 @@ func (w *world) status(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	watcher := w.watcher(ctx)
+	watcher, failed := w.watcher(ctx), false
 	for _, p := range profiles {
 		line, err := w.statusOf(ctx, p, list, watcher)
-		if err != nil {
+		if line == nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		if err != nil {
+			w.complainOf(p.Name, &profileError{profile: p, err: err, checked: true})
+			failed = true
 		}
 		if w.json {
 			err = json.NewEncoder(w.stdout).Encode(line)
@@ -73,9 +77,14 @@ func (w *world) status(ctx context.Context, names []string) error {
 			return err
 		}
 	}
+	if failed {
+		w.complain(wrong)
+		return &reported{exitFailed}
+	}
 	return wrong
 }
 
+// statusOf also returns a line, without what could not be read, with some of its errors.
 func (w *world) statusOf(ctx context.Context, p *profile.Profile, list *logs.List, watcher watching) (*statusLine, error) {
 	line := &statusLine{Profile: p.Name, Backend: "none", TargetKnown: !p.Target.Daemon}
 	s, err := watcher.watches(w, p)
