@@ -48,14 +48,14 @@ func (s *site) syncs(state string, args ...string) result {
 	return r
 }
 
-// asRsync puts a shell script before rsync, which it is given as $rsync, for the runs of the test.
+// asRsync puts a shell script before rsync, which it is given as $rsync, for the runs from now on.
 func (s *site) asRsync(script string) {
 	s.t.Helper()
 	rsync, err := exec.LookPath("rsync")
 	s.must(err)
 	dir := s.t.TempDir()
 	s.must(os.WriteFile(dir+"/rsync", []byte("#!/bin/sh\nrsync="+rsync+"\n"+script+"\nexec $rsync \"$@\"\n"), 0o755))
-	s.t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	s.env = append(s.env, "PATH="+dir+":"+os.Getenv("PATH"))
 }
 
 // mounts mounts a tmpfs on a directory of the site until the test ends.

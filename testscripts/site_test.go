@@ -26,6 +26,7 @@ type site struct {
 	dir     string
 	program string
 	user    *syscall.Credential // nil: who runs the test
+	env     []string            // of rsince, besides that of the test
 
 	watcher *exec.Cmd
 }
@@ -103,7 +104,7 @@ func (s *site) profile(name, target string, more ...string) {
 func (s *site) command(ctx context.Context, args ...string) *exec.Cmd {
 	args = append([]string{"--config", s.dir + "/etc", "--state-dir", s.dir + "/state"}, args...)
 	cmd := exec.CommandContext(ctx, s.program, args...)
-	cmd.Env = append(os.Environ(), "HOME="+s.dir)
+	cmd.Env = append(os.Environ(), append(s.env, "HOME="+s.dir)...)
 	cmd.Dir = s.dir
 	if s.user != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.user}

@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 			"same":    same,
 			"expand":  expand,
 			"disk":    diskCommand,
+			"ahead":   ahead,
 		},
 		Condition:           condition,
 		RequireExplicitExec: true,
@@ -64,6 +65,16 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 	case len(out) == 0 && neg:
 		ts.Fatalf("%s and %s are the same", args[0], args[1])
 	}
+}
+
+// ahead makes the state that of a machine whose clock was an hour ahead.
+//
+//	ahead DIR   that of the profile
+func ahead(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ahead DIR")
+	}
+	ts.Check(clockWasAhead(ts.MkAbs(args[0])))
 }
 
 // expand replaces $VARIABLES in files, such as profiles, by those of the script.
