@@ -19,6 +19,7 @@ func killWatcher(l *life) {
 		l.startWatcher("live")
 	} else {
 		l.endWatcher(unix.SIGKILL)
+		l.modes["watcher killed"]++
 	}
 }
 
