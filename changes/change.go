@@ -11,6 +11,8 @@ package changes
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -82,6 +84,10 @@ type Gap struct {
 	// Since is when the gap began; the zero time means that nothing is known from before.
 	Since time.Time
 	Until time.Time
+	// Others is how many more directories are concerned for the same reason, each a gap of its own.
+	Others int
+	// Told: a person was told of it before, or is told with another gap. Like Others it is not kept on disk.
+	Told bool
 }
 
 // String tells a person what may be missing and why.
@@ -89,5 +95,40 @@ func (g Gap) String() string {
 	if g.Subtree == "." {
 		return "changes may have been missed: " + g.Reason
 	}
-	return fmt.Sprintf("changes in %q may have been missed: %s", g.Subtree, g.Reason)
+	return fmt.Sprintf("changes in %s may have been missed: %s", g.place(), g.Reason)
+}
+
+// Brief is String for where it is clear that changes may have been missed.
+func (g Gap) Brief() string {
+	if g.Subtree == "." {
+		return g.Reason
+	}
+	return fmt.Sprintf("in %s: %s", g.place(), g.Reason)
+}
+
+func (g Gap) place() string {
+	switch g.Others {
+	case 0:
+		return strconv.Quote(g.Subtree)
+	case 1:
+		return strconv.Quote(g.Subtree) + " and 1 other directory"
+	}
+	return fmt.Sprintf("%q and %d other directories", g.Subtree, g.Others)
+}
+
+// Together returns for a person one gap for all that have a reason in common: the first, with the number
+// of Others. Gaps of the whole source stay apart from those of its parts.
+func Together(gaps []Gap) []Gap {
+	var all []Gap
+	for _, g := range gaps {
+		i := slices.IndexFunc(all, func(o Gap) bool { return o.Reason == g.Reason && (o.Subtree == ".") == (g.Subtree == ".") })
+		switch {
+		case i < 0:
+			g.Others = 0
+			all = append(all, g)
+		case g.Subtree != all[i].Subtree:
+			all[i].Others++
+		}
+	}
+	return all
 }

@@ -116,10 +116,10 @@ func (w *watched) RecordRename(from, to string, dir bool) { w.journal.RecordRena
 // RecordFile implements Recorder.
 func (w *watched) RecordFile(handle Handle) { w.journal.RecordFile(handle) }
 
-// RecordGap implements Recorder, and tells the person of a gap that was not known since the last
-// cut.
+// RecordGap implements Recorder, and tells the person of a gap that was neither known since the last
+// cut nor told by the backend.
 func (w *watched) RecordGap(gap Gap) {
-	if w.journal.noteGap(gap) {
+	if w.journal.noteGap(gap) && !gap.Told {
 		w.report(gap.String())
 	}
 	if gap.Subtree == "." {

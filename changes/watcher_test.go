@@ -336,6 +336,41 @@ func TestWatcherReportsAGapOnce(t *testing.T) {
 	}
 }
 
+func TestWatcherReportsALotInOneLine(t *testing.T) {
+	r := startRunning(t, "home")
+	w := r.backend.at(r.source("home"))
+	do(t, r.cut(t, "home").Acknowledge(nil))
+	for round := range 3 {
+		for i, subtree := range []string{"a", "b", "c"} {
+			w.rec.RecordGap(Gap{Reason: "no watches", Subtree: subtree, Others: 2, Told: round+i > 0})
+		}
+		b := r.cut(t, "home")
+		if len(b.Gaps) != 3 {
+			t.Errorf("round %d: gaps %+v", round, b.Gaps)
+		}
+		do(t, b.Acknowledge(nil))
+	}
+	if r.reported("no watches") != 1 || r.reported(`home: changes in "a" and 2 other directories may have been missed: no watches`) != 1 {
+		t.Errorf("reports %q", r.reports)
+	}
+}
+
+func TestTogether(t *testing.T) {
+	got := Together([]Gap{
+		{Reason: "down", Subtree: "."}, {Reason: "no watches", Subtree: "a"}, {Reason: "mounted", Subtree: "m"},
+		{Reason: "no watches", Subtree: "b"}, {Reason: "no watches", Subtree: "."}, {Reason: "no watches", Subtree: "c\n"},
+		{Reason: "mounted", Subtree: "n"},
+	})
+	var texts []string
+	for _, g := range got {
+		texts = append(texts, g.Brief())
+	}
+	want := []string{"down", `in "a" and 2 other directories: no watches`, `in "m" and 1 other directory: mounted`, "no watches"}
+	if !slices.Equal(texts, want) {
+		t.Errorf("got %q, want %q", texts, want)
+	}
+}
+
 func TestWatcherReload(t *testing.T) {
 	r := startRunning(t, "same", "changed", "removed")
 	for _, name := range []string{"same", "changed", "removed"} {

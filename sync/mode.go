@@ -41,6 +41,8 @@ func (r *run) chooseMode(batch *changes.Batch) {
 			r.record.Mode = modeGap
 			batch.Changes = append(batch.Changes, changes.Change{Path: gap.Subtree, Kind: changes.Subtree, Since: gap.Since})
 		}
+	}
+	for _, gap := range changes.Together(batch.Gaps) {
 		r.say("%s", gap)
 	}
 	if batch.Watch.Backend == "" && r.Profile.Watch.Backend != "none" && !r.firstRun() {

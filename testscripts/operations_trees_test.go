@@ -59,6 +59,12 @@ func (w *workload) renameBack() error {
 	w.moves = slices.Delete(w.moves, i, i+1)
 	w.chose(m.to, nil)
 	w.chose(m.from, nil)
+	for _, path := range []string{m.to, m.from} {
+		dir := filepath.Dir(path)
+		if real, err := filepath.EvalSymlinks(dir); err != nil || real != dir {
+			return errNothing // a symlink may have come to be where a directory was
+		}
+	}
 	return unix.Rename(m.to, m.from)
 }
 

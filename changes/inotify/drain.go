@@ -57,7 +57,7 @@ func (w *watch) Drain(ctx context.Context) error {
 }
 
 // begin makes the cookie of a drain.
-func (w *watch) begin(d drain) {
+func (w *watch) begin(ctx context.Context, d drain) {
 	d.begun = time.Now()
 	err := fs.ErrNotExist
 	if w.cookies.watched != nil {
@@ -68,6 +68,10 @@ func (w *watch) begin(d drain) {
 		if err = w.watchCookies(); err == nil {
 			err = w.makeCookie(d)
 		}
+	}
+	if errors.Is(err, errLimit) {
+		w.measure(ctx, w.notWatched(true))
+		err = w.short.limit
 	}
 	if err != nil {
 		d.answer <- fmt.Errorf("draining the queue of inotify: %w", err)
@@ -99,11 +103,11 @@ func remove(path string) error {
 }
 
 // beginAgain makes new cookies for those whose events are lost.
-func (w *watch) beginAgain() {
+func (w *watch) beginAgain(ctx context.Context) {
 	lost := w.cookies.waiting
 	w.cookies.waiting = make(map[string]drain)
 	for _, d := range lost {
-		w.begin(d)
+		w.begin(ctx, d)
 	}
 }
 
@@ -137,9 +141,9 @@ func (w *watch) watchCookies() error {
 		w.drop(other)
 	}
 	w.cookies.watched = w.insert(nil, "", st.identity)
-	if err := w.keys.with(w.cookies.watched.key, fd, w.fs.Add); err != nil {
+	if err := w.listen(w.cookies.watched.key, fd); err != nil {
 		w.dropCookies()
-		return fmt.Errorf("watching %s: %w", w.cookies.dir, explain(err))
+		return fmt.Errorf("watching %s: %w", w.cookies.dir, err)
 	}
 	return nil
 }
@@ -156,7 +160,7 @@ func (w *watch) cookie(ctx context.Context, name string, op fsnotify.Op) {
 	if name == "" {
 		if op.Has(fsnotify.Remove | fsnotify.Rename) {
 			w.dropCookies()
-			w.beginAgain()
+			w.beginAgain(ctx)
 		}
 		return
 	}
@@ -176,4 +180,5 @@ func (w *watch) settle(ctx context.Context) {
 	w.checkSource(ctx)
 	w.checkMounts(ctx)
 	w.retryUnwatched(ctx)
+	w.tellUnwatched(ctx)
 }

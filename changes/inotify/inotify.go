@@ -17,6 +17,7 @@ package inotify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -89,6 +90,7 @@ type watch struct {
 	// unwatched has the paths below which changes go unnoticed, and why: they are tried again, and
 	// are a gap, at every drain.
 	unwatched map[string]error
+	short     shortage
 	// sound is when everything that had happened was last known to have been told.
 	sound time.Time
 
@@ -115,10 +117,12 @@ func (w *watch) open(ctx context.Context) (err error) {
 	if w.mounted, err = mountsBelow(w.source); err != nil {
 		return err
 	}
-	if err := w.watchCookies(); err != nil {
-		return err
+	if err = w.watchCookies(); err == nil {
+		err = w.watchSource(ctx)
+	} else if errors.Is(err, errLimit) {
+		w.unwatched["."] = err
 	}
-	if err := w.watchSource(ctx); err != nil {
+	if err != nil && !errors.Is(err, errLimit) {
 		return err
 	}
 	return w.checkLimit(ctx)
@@ -144,7 +148,7 @@ func (w *watch) run(ctx context.Context) {
 		case <-again:
 			w.checkSource(ctx)
 		case d := <-w.drains:
-			w.begin(d)
+			w.begin(ctx, d)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -12,42 +13,95 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// errLimit says that a watch was refused because too many are in use. inotify_add_watch(2) says ENOSPC,
+// which everybody else takes for a full disk.
+var errLimit = errors.New("all watches are in use")
+
 // A LimitError says that the kernel allows this user too little for a source.
 type LimitError struct {
 	Sysctl string // the setting that limits, as sysctl(8) names it
 	Limit  int    // its value
 	Needed int    // what the source needs alone
+	Others int    // what others use, where it is known
 	Set    int    // a value with which it would do, everything else being as it is
 	What   string // what is counted
 }
 
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("it needs %s %s, and %s is %s: set %[3]s=%[5]d or more (sysctl -w %[3]s=%[5]d; put the line into a file in /etc/sysctl.d to keep it)",
-		humanize.Comma(int64(e.Needed)), e.What, e.Sysctl, humanize.Comma(int64(e.Limit)), e.Set)
+	needed := humanize.Comma(int64(e.Needed)) + " " + e.What
+	if e.Others > 0 {
+		needed += fmt.Sprintf(" besides the %s that others use", humanize.Comma(int64(e.Others)))
+	}
+	return fmt.Sprintf("the source needs %s, and %s is %s: set it to %d or more (sysctl -w %[2]s=%[4]d; the line %[2]s=%[4]d in /etc/sysctl.d/rsince.conf keeps it)",
+		needed, e.Sysctl, humanize.Comma(int64(e.Limit)), e.Set)
 }
 
+// room is how many directories more than there are a limit should at least allow.
+const room = 100
+
 // checkLimit returns a *LimitError if the limit of watches kept a part of the source from being
-// watched. It counts the directories to say how many watches would do.
+// watched.
 func (w *watch) checkLimit(ctx context.Context) error {
-	limited := false
-	for _, err := range w.unwatched {
-		limited = limited || errors.Is(err, unix.ENOSPC)
-	}
-	if !limited {
+	limited := w.notWatched(true)
+	if len(limited) == 0 {
 		return nil
 	}
-	added := len(w.byKey)
-	w.scan(ctx, w.root, func(*dir, *os.File) error { return nil })
+	limit := w.needs(ctx, limited)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	return limit
+}
+
+// needs counts the directories below those that the limit keeps from being watched, to say how many
+// watches would do.
+func (w *watch) needs(ctx context.Context, limited []string) *LimitError {
+	name, limit := watchLimit()
 	needed := len(w.byKey)
-	name, limit := lowest("fs.inotify.max_user_watches", "user.max_inotify_watches")
-	return &LimitError{
-		Sysctl: name, Limit: limit, Needed: needed, What: "watches",
-		// The others are the user's other programs; a quarter is for the source to grow.
-		Set: max(limit-added, 0) + needed + needed/4,
+	others := max(limit-needed, 0)
+	if w.cookies.watched == nil {
+		needed++
 	}
+	for _, path := range limited {
+		needed += w.count(ctx, path)
+	}
+	return &LimitError{
+		Sysctl: name, Limit: limit, Needed: needed, Others: others, What: "watches",
+		Set: others + needed + max(needed/4, room),
+	}
+}
+
+// count returns how many directories there are from path downwards.
+func (w *watch) count(ctx context.Context, path string) (n int) {
+	todo := []string{path}
+	for ; len(todo) > 0 && ctx.Err() == nil; n++ {
+		path := todo[len(todo)-1]
+		todo = append(todo[:len(todo)-1], w.below(path)...)
+	}
+	return n
+}
+
+// below returns the directories of the source in the one at path; none if it cannot be read.
+func (w *watch) below(path string) (all []string) {
+	f, err := openDir(w.absolute(path), unix.O_RDONLY)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	in, err := statAt(int(f.Fd()), "")
+	if err != nil {
+		return nil
+	}
+	names, _ := subdirectories(int(f.Fd()), w.listing)
+	for _, name := range names {
+		if path != "." {
+			name = path + "/" + name
+		}
+		if st, err := statAt(int(f.Fd()), filepath.Base(name)); err == nil && w.part(name, st, in) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // newWatcherError makes a *LimitError of what inotify_init1(2) answers when a user has too many
@@ -62,16 +116,14 @@ func newWatcherError(err error) error {
 	}
 	null.Close()
 	name, limit := lowest("fs.inotify.max_user_instances", "user.max_inotify_instances")
-	return fmt.Errorf("%w: %w", err, &LimitError{Sysctl: name, Limit: limit, Needed: 1, What: "more inotify instance", Set: 2 * limit})
+	return &LimitError{Sysctl: name, Limit: limit, Needed: 1, What: "more inotify instance", Set: max(2*limit, instances)}
 }
 
-// explain adds to the bare "no space left on device" what it means for a watch.
-func explain(err error) error {
-	if !errors.Is(err, unix.ENOSPC) {
-		return err
-	}
-	name, limit := lowest("fs.inotify.max_user_watches", "user.max_inotify_watches")
-	return fmt.Errorf("all watches are in use (%s is %s): %w", name, humanize.Comma(int64(limit)), err)
+// instances is the kernel's default for a user.
+const instances = 128
+
+func watchLimit() (name string, value int) {
+	return lowest("fs.inotify.max_user_watches", "user.max_inotify_watches")
 }
 
 // lowest returns the lower of two settings: in a user namespace both that of the machine and that of

@@ -82,7 +82,7 @@ func (w *watch) meet(f *os.File, in stat, parent *dir, name string) *dir {
 	path := parent.join(name)
 	known := parent.child(name)
 	st, err := statAt(int(f.Fd()), name)
-	part := err == nil && st.isDir && w.covers(path) && (st.mount == in.mount || !w.source.OneFileSystem)
+	part := err == nil && w.part(path, st, in)
 	if known != nil && (!part || st.identity != known.id) {
 		w.drop(known)
 		known = nil
@@ -103,6 +103,11 @@ func (w *watch) meet(f *os.File, in stat, parent *dir, name string) *dir {
 		return nil
 	}
 	return w.insert(parent, name, st.identity)
+}
+
+// part reports whether st, of what is at path in a directory of the source, is of another one.
+func (w *watch) part(path string, st, in stat) bool {
+	return st.isDir && w.covers(path) && (st.mount == in.mount || !w.source.OneFileSystem)
 }
 
 // unseen notes that path, in parent, could not be looked at.
@@ -199,7 +204,16 @@ func (w *watch) enter(d *dir, add func(*dir, *os.File) error) ([]*dir, error) {
 // add adds the watch of d, which is open as f. For a directory that is watched already it does
 // nothing.
 func (w *watch) add(d *dir, f *os.File) error {
-	return w.keys.with(d.key, int(f.Fd()), w.fs.Add)
+	return w.listen(d.key, int(f.Fd()))
+}
+
+// listen adds a watch of what is open as fd, known by key.
+func (w *watch) listen(key uint64, fd int) error {
+	err := w.keys.with(key, fd, w.fs.Add)
+	if errors.Is(err, unix.ENOSPC) {
+		return errLimit
+	}
+	return err
 }
 
 // heard returns nil if d is where it should be and its watch still exists. The kernel ends the watches of
@@ -215,7 +229,7 @@ func (w *watch) heard(d *dir) error {
 	}
 	defer f.Close()
 	key := w.keys.next()
-	if err := w.keys.with(key, int(f.Fd()), w.fs.Add); err != nil {
+	if err := w.listen(key, int(f.Fd())); err != nil {
 		return err
 	}
 	if err := w.fs.Remove(w.keys.path(key)); !errors.Is(err, fsnotify.ErrNonExistentWatch) {

@@ -88,8 +88,7 @@ func (w *watch) loseSource(reason string) {
 // tooMany is how many parts of a source can be told apart as gaps of their own.
 const tooMany = 64
 
-// retryUnwatched tries again to watch what could not be watched. What now can be is in doubt, what still
-// cannot be is a gap, at every drain.
+// retryUnwatched tries again to watch what could not be watched. What now can be is in doubt.
 func (w *watch) retryUnwatched(ctx context.Context) {
 	for _, path := range slices.Sorted(maps.Keys(w.unwatched)) {
 		parent, name := split(path)
@@ -106,13 +105,18 @@ func (w *watch) retryUnwatched(ctx context.Context) {
 			w.rec.Record(path, changes.Subtree)
 		}
 	}
-	paths := slices.Sorted(maps.Keys(w.unwatched))
+}
+
+// tellUnwatched records a gap for what cannot be watched, at every drain.
+func (w *watch) tellUnwatched(ctx context.Context) {
+	w.tellShortage(ctx, w.notWatched(true))
+	paths := w.notWatched(false)
 	if n := len(paths); n > tooMany {
 		first := paths[0]
-		w.gap(".", "%d directories cannot be watched; the first is %q: %v", n, first, explain(w.unwatched[first]))
+		w.gap(".", "%d directories cannot be watched; the first is %q: %v", n, first, w.unwatched[first])
 		return
 	}
 	for _, path := range paths {
-		w.gap(path, "it cannot be watched: %v", explain(w.unwatched[path]))
+		w.gap(path, "it cannot be watched: %v", w.unwatched[path])
 	}
 }

@@ -62,5 +62,5 @@ func (w *watch) recover(ctx context.Context) {
 	} else {
 		w.gap(".", "reading events failed: %v", err)
 	}
-	w.beginAgain()
+	w.beginAgain(ctx)
 }

@@ -2,7 +2,6 @@ package writers
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -87,13 +86,5 @@ func until(t testing.TB, so func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatal("waited too long")
 		}
-	}
-}
-
-// needRoot skips the test without it.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("mounting, and looking at what others hold open, needs root")
 	}
 }

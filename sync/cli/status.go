@@ -26,6 +26,7 @@ type statusLine struct {
 	Pending       *int       `json:"pending"`       // null while a gap makes it unknown
 	PendingSince  *time.Time `json:"pending_since"` // the oldest one
 	Gap           string     `json:"gap"`
+	Gaps          []string   `json:"gaps"` // of the journal: all there are, one for each reason
 	LastSuccess   *time.Time `json:"last_success"`
 	LastRun       string     `json:"last_run"`
 	LastState     logs.State `json:"last_state"`
@@ -86,7 +87,7 @@ func (w *world) status(ctx context.Context, names []string) error {
 
 // statusOf also returns a line, without what could not be read, with some of its errors.
 func (w *world) statusOf(ctx context.Context, p *profile.Profile, list *logs.List, watcher watching) (*statusLine, error) {
-	line := &statusLine{Profile: p.Name, Backend: "none", TargetKnown: !p.Target.Daemon}
+	line := &statusLine{Profile: p.Name, Backend: "none", Gaps: []string{}, TargetKnown: !p.Target.Daemon}
 	s, err := watcher.watches(w, p)
 	if err == nil {
 		line.Watching, line.Backend, line.BackendReason, line.Since = true, s.Backend, backendReason(p, s), &s.Since
@@ -125,8 +126,9 @@ func (l *statusLine) addPending(journal string) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range gaps {
-		l.Gap = cmp.Or(l.Gap, g.Reason)
+	for _, g := range changes.Together(gaps) {
+		l.Gaps = append(l.Gaps, g.Brief())
+		l.Gap = cmp.Or(l.Gap, g.Brief())
 	}
 	if l.Gap == "" {
 		n := changes.Paths(pending)
@@ -198,6 +200,11 @@ func (w *world) printStatus(p *profile.Profile, l *statusLine) {
 		row("pending", "%d", *l.Pending)
 	default:
 		row("pending", "%d, the oldest since %s", *l.Pending, ago(*l.PendingSince))
+	}
+	for _, gap := range l.Gaps {
+		if l.Watching && gap != l.Gap {
+			row("gap", "%s", oneLine(gap))
+		}
 	}
 	if l.LastSuccess != nil {
 		row("last success", "%s (%s)", ago(*l.LastSuccess), l.LastSuccess.Local().Format(time.DateTime))
