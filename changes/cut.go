@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -36,7 +37,7 @@ func Cut(ctx context.Context, socket, dir, profile string) (*Batch, error) {
 				continue
 			}
 		}
-		if ctx.Err() != nil && busy != nil {
+		if busy != nil && (ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded)) {
 			err = busy // says more than that the time is up
 		}
 		return nil, fmt.Errorf("cutting the journal: %w", err)
