@@ -154,7 +154,7 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 		r.say("the run before did not end: what it may have left beside the files it copied is removed")
 		p.sweep = true
 	}
-	if r.probed && !full { // the probe has touched the target
+	if r.probed && !full { // a probe that was killed has touched the target
 		p.attributes.add(".")
 	}
 	for _, c := range batch.Changes {

@@ -26,23 +26,39 @@ func (r *run) split(ctx context.Context, p *plan) (rsync.Result, error) {
 			names = append(names, path)
 		}
 	}
-	if len(names) == 0 || r.DryRun || !r.engine.Capabilities.DeleteMissingArgs {
+	if len(names) == 0 || !r.engine.Capabilities.DeleteMissingArgs {
 		return rsync.Result{}, nil
 	}
-	empty := filepath.Join(r.Dir, "empty")
-	if err := os.MkdirAll(empty, 0o700); err != nil {
+	empty, release, err := r.emptyDirectory()
+	if err != nil {
 		return rsync.Result{}, err
 	}
-	removing := *r.engine
-	removing.Source, removing.Filters = empty, nil
-	removing.Items, removing.Progress = nil, nil
-	r.say("%s may be linked to others on the target, and made anew", counted(len(names), "name"))
+	defer release()
 	slices.Sort(names)
+	removing := r.telling(func(item rsync.Item) {
+		if _, listed := slices.BinarySearch(names, item.Path); listed && !item.Dir {
+			r.tally.takeRemade(item.Path)
+		} else {
+			r.tally.take(item)
+		}
+	})
+	removing.Source, removing.Filters = empty, nil
+	r.say("%s may be linked to others on the target, and made anew", counted(len(names), "name"))
 	res, err := removing.Deletions(ctx, names)
 	if err != nil {
 		err = fmt.Errorf("removing what is to be made anew: %w", err)
 	}
 	return rsync.Result{Failed: res.Failed, Killed: res.Killed}, err
+}
+
+// emptyDirectory gives a directory that holds nothing: one to be kept, but in a dry run, which keeps nothing.
+func (r *run) emptyDirectory() (dir string, release func(), err error) {
+	if !r.DryRun {
+		dir = filepath.Join(r.Dir, "empty")
+		return dir, func() {}, os.MkdirAll(dir, 0o700)
+	}
+	dir, err = os.MkdirTemp("", "rsince-empty-")
+	return dir, func() { _ = os.Remove(dir) }, err
 }
 
 // joint reports whether a name may share a file of the target with names that it does not share in the source,

@@ -92,16 +92,16 @@ func WatchedSource(p *profile.Profile, own []string) changes.Source {
 // run is a Job on its way.
 type run struct {
 	*Job
-	log      *logs.Log // nil in a dry run
-	record   logs.Run
-	source   changes.Source
-	tree     *tree
-	memory   *memory
-	held     held
-	engine   *rsync.Engine
-	result   rsync.Result
-	forecast *forecast // of a dry run
-	probed   bool      // the target was asked what it keeps, by writing to it
+	log    *logs.Log // nil in a dry run
+	record logs.Run
+	source changes.Source
+	tree   *tree
+	memory *memory
+	held   held
+	engine *rsync.Engine
+	result rsync.Result
+	tally  *tally
+	probed bool // the target was asked what it keeps, by writing to it
 
 	retargeted bool // the profile has another target than at the last run
 
@@ -209,16 +209,30 @@ func (r *run) cut(ctx context.Context) (*changes.Batch, error) {
 		return changes.Cut(ctx, r.Socket, journal, r.Profile.Name)
 	}
 	batch := &changes.Batch{Cut: time.Now()}
-	err := changes.Settle(ctx, r.Socket, r.Profile.Name)
+	watch, err := r.settled(ctx)
 	if err != nil && !errors.Is(err, changes.ErrNoWatcher) {
 		return nil, err
 	}
+	batch.Watch = watch
 	if err != nil {
 		batch.Gaps = append(batch.Gaps, changes.Gap{Reason: err.Error(), Subtree: ".", Since: changes.KnownUntil(journal)})
 	}
 	pending, gaps, err := changes.Pending(journal)
 	batch.Changes, batch.Gaps = pending, append(batch.Gaps, gaps...)
 	return batch, err
+}
+
+// settled has the watcher write down all that happened so far, and returns what it says of the profile.
+func (r *run) settled(ctx context.Context) (changes.Status, error) {
+	if err := changes.Settle(ctx, r.Socket, r.Profile.Name); err != nil {
+		return changes.Status{}, err
+	}
+	watched, err := changes.Ask(ctx, r.Socket)
+	status := watched[r.Profile.Name]
+	if err == nil && status.Backend == "" {
+		err = changes.ErrNoWatcher
+	}
+	return status, err
 }
 
 // look learns what is part of the source. It comes after the cut: where something was mounted before,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -19,18 +20,15 @@ import (
 // newEngine fills in what does not depend on the target's capabilities.
 func (r *run) newEngine(lock *targetLock) *rsync.Engine {
 	p := r.Profile
+	r.tally = newTally(r.Items)
 	e := &rsync.Engine{
 		Source: r.source.Path, Target: p.Target.String(),
 		OneFileSystem: p.OneFileSystem && !onType(r.source.Path, unix.BTRFS_SUPER_MAGIC), // a subvolume is no mount
 		Options:       p.RsyncOptions, Stall: p.Stall, Nice: p.Priority.Nice, IO: p.Priority.IO,
-		Inherit: lock.files, DryRun: r.DryRun, Items: r.Items, Log: io.Discard,
+		Inherit: lock.files, DryRun: r.DryRun, Items: r.tally.take, Log: io.Discard,
 	}
 	if r.log != nil {
 		e.Log = r.log
-	}
-	if r.DryRun {
-		r.forecast = &forecast{items: r.Items, told: set{}}
-		e.Items = r.forecast.take
 	}
 	if disks, err := disksOf(p.Target); err != nil || slices.ContainsFunc(disks, onFUSE) {
 		// FUSE hands syncfs on to virtiofs only (fuse_sync_fs, Linux 5.14).
@@ -63,7 +61,8 @@ func (r *run) makeRemote(ctx context.Context) error {
 		return nil
 	}
 	making := *r.engine
-	making.Items, making.Progress = nil, nil
+	making.Progress = nil
+	making.Filters = []string{"--filter=- *"} // "." stands also for the names directly in it
 	making.Options = append(slices.Clone(making.Options), "--omit-dir-times")
 	if _, err := making.Paths(ctx, []string{"."}, false); err != nil {
 		return fmt.Errorf("making %s: %w", r.Profile.Target, err)
@@ -136,7 +135,7 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		func() (rsync.Result, error) { return e.Directories(ctx, p.directories, true) },
 		func() (rsync.Result, error) { return e.Directories(ctx, p.listings, false) },
 	}
-	links := func() (rsync.Result, error) { return e.Links(ctx, p.links, true) }
+	links := func() (rsync.Result, error) { return r.link(ctx, p.links) }
 	deletions := func() (rsync.Result, error) { return e.Deletions(ctx, p.gone) }
 	err := r.inTurn(slices.Concat(single, listing, []pass{links, deletions}))
 	if errors.Is(err, rsync.ErrTargetFull) {
@@ -148,18 +147,44 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		err = r.fitAgain(ctx, p)
 	}
 	if err == nil && r.record.Mode == modeFull {
+		if !r.DryRun {
+			r.tally.again = setOf(slices.Concat(p.allLinks...))
+		}
 		err = r.inTurn([]pass{
 			func() (rsync.Result, error) { return e.Full(ctx, !r.keepsExisting()) },
 			func() (rsync.Result, error) { return e.Links(ctx, p.allLinks, false) },
 		})
 	}
-	if r.forecast != nil {
-		r.forecast.count(&r.result)
-	}
+	r.tally.count(&r.result, r.DryRun)
 	for _, dir := range r.result.Kept {
 		r.say("%q is gone from the source and stays on the target because of excluded names in it", dir)
 	}
 	return err
+}
+
+// link copies files with several names. In a dry run rsync passes over names that the target has linked to the one
+// it would copy; but that one would become another file, and they would be linked to it anew.
+func (r *run) link(ctx context.Context, groups [][]string) (rsync.Result, error) {
+	if !r.DryRun || !r.engine.Capabilities.Hardlinks {
+		return r.engine.Links(ctx, groups, true)
+	}
+	anew := set{}
+	telling := r.telling(func(item rsync.Item) {
+		if item.Changes != "" && strings.Contains("<>c", item.Changes[:1]) { // not linked to another
+			anew.add(item.Path)
+		}
+		r.tally.take(item)
+	})
+	res, err := telling.Links(ctx, groups, true)
+	for _, names := range groups {
+		if !slices.ContainsFunc(names, anew.has) {
+			continue
+		}
+		for _, name := range names {
+			r.tally.take(rsync.Item{Action: rsync.Update, Path: name})
+		}
+	}
+	return res, err
 }
 
 // fitAgain tries what did not fit once more if the run has deleted something since.

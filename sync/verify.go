@@ -154,11 +154,6 @@ func (r *run) pendingSince(ctx context.Context, before *changes.Batch) (*changes
 	if err != nil {
 		return nil, err
 	}
-	watched, err := changes.Ask(ctx, r.Socket)
-	if err != nil && !errors.Is(err, changes.ErrNoWatcher) {
-		return nil, err
-	}
-	batch.Watch = watched[r.Profile.Name]
 	r.record.Backend = cmp.Or(batch.Watch.Backend, "none")
 	batch.Changes = slices.Concat(before.Changes, batch.Changes)
 	batch.Gaps = slices.Concat(before.Gaps, batch.Gaps)

@@ -40,7 +40,7 @@ with or without a trailing slash.`,
 	}
 	f := c.Flags()
 	f.BoolVar(&o.full, "full", false, "compare everything")
-	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "print what would be done, do nothing")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "print what would be done, counting whole files; do nothing")
 	f.BoolVar(&o.accept, "accept", false, "source and target are meant, whatever they were before")
 	f.BoolVar(&o.deleteExisting, "delete-existing", false, "with SOURCE TARGET: also the first run deletes what the source does not have")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing unless something is wrong")

@@ -18,8 +18,9 @@ import (
 
 // Probe finds out what e.Target keeps and what the two rsyncs can do, by behaviour: it sends a small
 // tree into a directory of its own below the target, gets it back, compares, and removes it again.
-// Of e it uses what concerns the target and the processes. The time of the target directory changes. A
-// target that is not there, or that cannot be written to, is an error; one that keeps less is not.
+// Of e it uses what concerns the target and the processes. The target directory gets back the time that it had,
+// unless the probe is killed. A target that is not there, or that cannot be written to, is an error; one that keeps
+// less is not.
 func (e *Engine) Probe(ctx context.Context) (Capabilities, error) {
 	p, err := newProbe(e)
 	if err != nil {
@@ -27,6 +28,9 @@ func (e *Engine) Probe(ctx context.Context) (Capabilities, error) {
 	}
 	defer p.release()
 
+	if err := p.readTime(ctx); err != nil {
+		return Capabilities{}, fmt.Errorf("probing %s: %w", e.Target, err)
+	}
 	err = p.run(ctx)
 	if cleanErr := p.clean(context.WithoutCancel(ctx)); err == nil {
 		err = cleanErr
@@ -272,16 +276,31 @@ func granularity(got time.Time) time.Duration {
 	return 2 * time.Second
 }
 
-// clean removes the probe's directory on the target, and what a killed run has left of its own.
+// readTime gives the empty directory the time of the target.
+func (p *probe) readTime(ctx context.Context) error {
+	e := p.cleaner("--filter=- *")
+	if _, err := e.run(ctx, pass{args: []string{"-t"}, bare: true, back: true}); err != nil {
+		return fmt.Errorf("reading its time: %w", err)
+	}
+	return nil
+}
+
+// clean removes the probe's directory on the target, and what a killed run has left of its own, and gives the
+// target its time again.
 func (p *probe) clean(ctx context.Context) error {
-	e := p.engine
-	e.Source, e.Target = filepath.Join(p.dir, "empty"), p.target
-	e.Filters = []string{"--filter=+ /" + probePrefix + "*", "--filter=+ /" + probePrefix + "*/**", "--filter=- *"}
-	_, err := e.run(ctx, pass{args: []string{"-r", "--delete"}, bare: true, finds: true})
+	e := p.cleaner("--filter=+ /"+probePrefix+"*", "--filter=+ /"+probePrefix+"*/**", "--filter=- *")
+	_, err := e.run(ctx, pass{args: []string{"-t", modifyWindow(time.Nanosecond), "-r", "--delete"}, bare: true, finds: true})
 	if err != nil {
 		return fmt.Errorf("removing %s from it: %w", p.name, err)
 	}
 	return nil
+}
+
+// cleaner is an engine from the empty directory to the target itself.
+func (p *probe) cleaner(filters ...string) *Engine {
+	e := p.engine
+	e.Source, e.Target, e.Filters = filepath.Join(p.dir, "empty"), p.target, filters
+	return &e
 }
 
 // parseVersion returns the word after "version" in what rsync --version says, or nothing.

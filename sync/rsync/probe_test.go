@@ -21,9 +21,19 @@ import (
 func probed(t *testing.T, e *Engine, dir string) Capabilities {
 	t.Helper()
 	t.Setenv("TMPDIR", t.TempDir())
+	if err := os.Chtimes(dir, probeTime, probeTime); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	got, err := e.Probe(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if after, err := os.Stat(dir); err != nil || !after.ModTime().Equal(before.ModTime()) {
+		t.Errorf("the target's time was %v: %v, %v", before.ModTime(), after, err)
 	}
 	entries, err := os.ReadDir(dir)
 	entries = slices.DeleteFunc(entries, func(entry os.DirEntry) bool { return entry.Name() == "lost+found" })
