@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// size of an image that mkfs.KIND does not refuse as too small, in bytes.
-var size = map[string]int64{"ext4": 64 << 20, "xfs": 320 << 20, "btrfs": 128 << 20}
+// size of an image in bytes; mkfs.xfs refuses less than 300 MiB.
+const size = 400 << 20
 
 // New returns the mount point of a new file system for the length of the test.
 func New(t testing.TB, kind string) (dir string) {
@@ -43,7 +43,7 @@ func Image(t testing.TB, path, kind string, options ...string) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(path, size[kind]); err != nil {
+	if err := os.Truncate(path, size); err != nil {
 		t.Fatal(err)
 	}
 	run(t, "mkfs."+kind, append(options, "-q", path)...)
