@@ -109,7 +109,9 @@ func (s *site) watcherKilledAt(w *workload, step string, n int) bool {
 	}
 	s.sync(nil, "p")
 	_ = tracer.Process.Signal(unix.SIGTERM)
+	hung := time.AfterFunc(10*time.Second, func() { _ = tracer.Process.Kill() }) // it may wait for a thread that is gone
 	_ = tracer.Wait()
+	hung.Stop()
 	if s.watcher.Process.Signal(unix.Signal(0)) == nil && !s.zombie() {
 		return false
 	}
