@@ -135,7 +135,6 @@ func unprivileged(t *testing.T) *site {
 	}
 	t.Parallel()
 	s := newSite(t, nobody)
-	s.env = []string{atOnce}
 	s.profile("p", s.dir+"/dst")
 	s.writes("src/kept", "src/gone", "src/d/changed", "src/d/same")
 	s.give()

@@ -50,9 +50,6 @@ func (s *site) heals(mode string) {
 	s.equal("p", s.dir+"/dst")
 }
 
-// atOnce has a program with the race detector end without waiting a second for late reports.
-const atOnce = "GORACE=atexit_sleep_ms=0"
-
 // faulty is a site of a profile p that was copied, with a watcher. Its directories in disks are file systems
 // of their own: "tmpfs", or what mkfs.KIND makes.
 func faulty(t *testing.T, backend string, disks map[string]string) *site {
@@ -62,7 +59,6 @@ func faulty(t *testing.T, backend string, disks map[string]string) *site {
 	}
 	t.Parallel()
 	s := newSite(t, 0)
-	s.env = []string{atOnce}
 	for dir, kind := range disks {
 		s.disk(dir, kind)
 	}
