@@ -205,12 +205,11 @@ func (r *run) dropCatalog(why string) error {
 
 // watchedSince reports whether all that happened since the cut is in the journal, durably.
 func (r *run) watchedSince(ctx context.Context, batch *changes.Batch) bool {
-	if batch.Watch.Backend == "" || changes.Settle(ctx, r.Socket, r.Profile.Name) != nil {
+	if batch.Watch.Backend == "" {
 		return false
 	}
-	now, err := changes.Ask(ctx, r.Socket)
-	is := now[r.Profile.Name]
-	return err == nil && is.PID == batch.Watch.PID && is.Since.Equal(batch.Watch.Since)
+	now, err := r.settled(ctx)
+	return err == nil && now.PID == batch.Watch.PID && now.Since.Equal(batch.Watch.Since)
 }
 
 // clockSetBack reports whether the clock was set back since, more than by being slowed (adjtimex(2) allows
