@@ -160,12 +160,7 @@ func TestRigFaults(t *testing.T) {
 	if err := rig.Available("mkfs.ext4", "rsync", "dmsetup", "filefrag"); err != nil {
 		t.Skip(err)
 	}
-	program := filepath.Join(t.TempDir(), "rsince")
-	build := exec.Command("go", "build", "-o", program, "rsince")
-	build.Env = append(build.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", build, err, out)
-	}
+	program := forMachine(t, "rsince", "build")
 	for _, tt := range rigFaults {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
