@@ -37,11 +37,17 @@ func Cut(ctx context.Context, socket, dir, profile string) (*Batch, error) {
 				continue
 			}
 		}
-		if busy != nil && (ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded)) {
+		if busy != nil && (ctx.Err() != nil || isTimeout(err)) {
 			err = busy // says more than that the time is up
 		}
 		return nil, fmt.Errorf("cutting the journal: %w", err)
 	}
+}
+
+// isTimeout reports whether an error is that of a read, a write or a dial whose time was up, which can be
+// moments before a context says so.
+func isTimeout(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // wait reports whether the time passed before ctx was done.

@@ -30,13 +30,19 @@ func shell(t testing.TB, dir, script string) {
 	}
 }
 
-// find looks at the source dir and fails the test if anything was not seen.
-func find(t testing.TB, dir string) Found {
+// find looks at the source dir and fails the test if anything was not seen. A process that may not be looked
+// at has children that may not be either, until they run another program.
+func find(t testing.TB, dir string) (found Found) {
 	t.Helper()
-	found := findIn(t, sourceAt(dir))
-	if !slices.Equal(found.Unseen, refused()) {
-		t.Errorf("unseen: %q", found.Unseen)
-	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("unseen: %q, in order are %q", found.Unseen, refused())
+		}
+	}()
+	until(t, func() bool {
+		found = findIn(t, sourceAt(dir))
+		return slices.Equal(found.Unseen, refused())
+	})
 	return found
 }
 
