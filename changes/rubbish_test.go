@@ -68,7 +68,7 @@ func TestRubbishFromSocket(t *testing.T) {
 			do(t, Add(dir, []Change{{Path: "a", Kind: Content}}))
 			known := time.Now().Truncate(0)
 			do(t, setKnownUntil(dir, known))
-			patience := time.Minute
+			patience := 5 * time.Second
 			if tt.silence {
 				patience = time.Second
 			}

@@ -114,7 +114,7 @@ func (l *life) run(seed uint64, can need) {
 	writing.Wait()
 	w.close()
 	l.quiet()
-	l.t.Logf("%d steps; runs by mode and exit code: %v", w.steps, l.modes)
+	l.t.Logf("%d steps: %v; runs by mode and exit code: %v", w.steps, w.done, l.modes)
 }
 
 // write works as fast as it can but for tiny pauses, so that a run sees the source between two steps.

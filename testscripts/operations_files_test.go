@@ -152,19 +152,85 @@ func (w *workload) hold() error {
 	return err
 }
 
-// writeHeld writes through a descriptor. The name it was opened by may lead elsewhere by now.
-func (w *workload) writeHeld() error {
+// pickHeld gives a file that is held open. The name it was opened by may lead elsewhere by now.
+func (w *workload) pickHeld() (*os.File, error) {
 	if len(w.held) == 0 {
-		return errNothing
+		return nil, errNothing
 	}
 	f := w.held[w.rand.IntN(len(w.held))]
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	w.chose(f.Name(), info)
+	return f, nil
+}
+
+func (w *workload) writeHeld() error {
+	f, err := w.pickHeld()
+	if err != nil {
+		return err
+	}
 	_, err = f.Write(w.content())
 	return err
+}
+
+func (w *workload) truncateHeld() error {
+	f, err := w.pickHeld()
+	if err != nil {
+		return err
+	}
+	return f.Truncate(int64(w.rand.IntN(10_000)))
+}
+
+func (w *workload) chmodHeld() error {
+	f, err := w.pickHeld()
+	if err != nil {
+		return err
+	}
+	return unix.Fchmod(int(f.Fd()), 0o600|w.rand.Uint32N(0o200))
+}
+
+// copyRange has the kernel copy from one file into another, which some file systems do by sharing blocks.
+func (w *workload) copyRange() error {
+	from, err := w.pick(w.source, regular)
+	if err != nil {
+		return err
+	}
+	to, err := w.pick(w.source, regular)
+	if err != nil {
+		return err
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	if w.rand.IntN(2) == 0 && unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
+		return nil
+	}
+	_, err = unix.CopyFileRange(int(in.Fd()), nil, int(out.Fd()), nil, w.rand.IntN(100_000), 0)
+	return err
+}
+
+// punchHole takes bytes away within a file, or makes room for more, without a write.
+func (w *workload) punchHole() error {
+	path, err := w.pick(w.source, regular)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	modes := []uint32{unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_ZERO_RANGE, unix.FALLOC_FL_COLLAPSE_RANGE, 0}
+	return unix.Fallocate(int(f.Fd()), modes[w.rand.IntN(len(modes))], block*w.rand.Int64N(3), block)
 }
 
 func (w *workload) tmpfile() error {
@@ -193,7 +259,8 @@ func (w *workload) chmod() error {
 	if err != nil {
 		return err
 	}
-	return unix.Chmod(path, 0o600|w.rand.Uint32N(0o200))
+	special := []uint32{0, 0, 0, unix.S_ISUID, unix.S_ISGID}
+	return unix.Chmod(path, special[w.rand.IntN(len(special))]|0o600|w.rand.Uint32N(0o200))
 }
 
 func (w *workload) chmodDir() error {
@@ -239,7 +306,8 @@ func (w *workload) removeXattr() error {
 	return w.setXattr()
 }
 
-// setACL gives one more user a right, in the kernel's format (linux/posix_acl_xattr.h).
+// setACL gives one more user a right, in the kernel's format (linux/posix_acl_xattr.h), or has new files in
+// a directory give it.
 func (w *workload) setACL() error {
 	path, err := w.pick(w.source, func(i os.FileInfo) bool { return i.IsDir() || i.Mode().IsRegular() })
 	if err != nil {
@@ -258,7 +326,25 @@ func (w *workload) setACL() error {
 		acl = binary.LittleEndian.AppendUint16(acl, e.rights)
 		acl = binary.LittleEndian.AppendUint32(acl, e.id)
 	}
-	return unix.Lsetxattr(path, "system.posix_acl_access", acl, 0)
+	name := "system.posix_acl_access"
+	if w.rand.IntN(3) == 0 {
+		name = "system.posix_acl_default" // files have none
+	}
+	return unix.Lsetxattr(path, name, acl, 0)
+}
+
+// setCapabilities gives a program rights (struct vfs_cap_data of linux/capability.h, revision 2), which a
+// write takes from it.
+func (w *workload) setCapabilities() error {
+	path, err := w.pick(w.source, regular)
+	if err != nil {
+		return err
+	}
+	data := binary.LittleEndian.AppendUint32(nil, 0x0200_0000)
+	for range 4 {
+		data = binary.LittleEndian.AppendUint32(data, w.rand.Uint32N(1<<8))
+	}
+	return unix.Lsetxattr(path, "security.capability", data, 0)
 }
 
 // link gives another name to anything that can have one, symlinks and fifos too.

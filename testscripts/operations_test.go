@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,7 +21,8 @@ import (
 // A workload does random things to a source, and across its border to a directory beside it on the
 // same file system. It looks where it writes: it never follows a symlink.
 type workload struct {
-	rand    *rand.Rand
+	seed    uint64
+	rand    *rand.Rand // of the step at hand
 	source  string
 	beside  string
 	foreign string // a directory that symlinks lead to and that nobody may write to
@@ -28,6 +30,7 @@ type workload struct {
 
 	operations []operation // each as often as it weighs
 	held       []*os.File
+	silent     silent
 	moves      []move // of directories
 	steps      int
 	done       map[string]int // by operation: how often it did something
@@ -61,6 +64,7 @@ func newWorkload(t *testing.T, seed uint64, dir string, can need) *workload {
 		t.Fatal(err)
 	}
 	w := &workload{
+		seed:    seed,
 		rand:    rand.New(rand.NewPCG(seed, 0)),
 		source:  filepath.Join(dir, "src"),
 		beside:  filepath.Join(dir, "beside"),
@@ -93,7 +97,18 @@ func operations() []operation {
 		{"write a mapping", 2, handles, (*workload).writeMapping},
 		{"hold open", 3, 0, (*workload).hold},
 		{"write what is held open", 4, handles, (*workload).writeHeld},
+		{"truncate what is held open", 1, handles, (*workload).truncateHeld},
+		{"chmod what is held open", 1, handles, (*workload).chmodHeld},
 		{"O_TMPFILE", 2, handles, (*workload).tmpfile},
+		{"copy a range", 2, 0, (*workload).copyRange},
+		{"punch a hole", 2, 0, (*workload).punchHole},
+
+		{"hold for AIO", 1, root | handles, (*workload).holdForAIO},
+		{"write by AIO", 3, root | handles, (*workload).writeByAIO},
+		{"map", 1, root | handles, (*workload).mapFile},
+		{"store in a mapping", 3, root | handles, (*workload).storeInMapping},
+		{"attach a loop device", 1, root | handles, (*workload).attachLoop},
+		{"write to a loop device", 3, root | handles, (*workload).writeToLoop},
 
 		{"chmod", 3, 0, (*workload).chmod},
 		{"chmod of a directory", 2, 0, (*workload).chmodDir},
@@ -102,6 +117,7 @@ func operations() []operation {
 		{"set an xattr", 2, 0, (*workload).setXattr},
 		{"remove an xattr", 1, 0, (*workload).removeXattr},
 		{"set an ACL", 2, 0, (*workload).setACL},
+		{"set capabilities", 1, root, (*workload).setCapabilities},
 
 		{"link", 5, 0, (*workload).link},
 		{"link across the border", 2, handles, (*workload).linkAcross},
@@ -128,18 +144,24 @@ func operations() []operation {
 	}
 }
 
-// step does one thing that was possible.
-func (w *workload) step() {
+// step does one thing that was possible, the next of those that the seed brings.
+func (w *workload) step() { w.stepOf(uint64(w.steps)) }
+
+// stepOf does a step by its number, whichever others were done before, and says what it did.
+func (w *workload) stepOf(number uint64) (did string) {
+	w.rand = rand.New(rand.NewPCG(w.seed, number))
 	const tries = 50
 	for range tries {
 		op := w.operations[w.rand.IntN(len(w.operations))]
 		if w.try(op) {
+			did = fmt.Sprintf("%s %v", op.name, w.chosen)
 			break
 		}
 	}
-	if w.steps++; w.limit > 0 && w.steps%100 == 0 {
+	if w.steps++; w.limit > 0 && number%100 == 99 {
 		w.prune()
 	}
+	return did
 }
 
 func (w *workload) try(op operation) bool {
@@ -195,6 +217,7 @@ func (w *workload) close() {
 		f.Close()
 	}
 	w.held = nil
+	w.silent.close()
 }
 
 // prune removes trees until the source is no larger than it may be.
@@ -256,6 +279,7 @@ func (w *workload) entry(dir string) (string, fs.FileInfo, error) {
 	if err != nil || len(names) == 0 {
 		return "", nil, errNothing
 	}
+	slices.Sort(names) // each file system has an order of its own
 	path := dir + "/" + names[w.rand.IntN(len(names))]
 	info, err := os.Lstat(path)
 	return path, info, err

@@ -51,6 +51,7 @@ type powerCut struct {
 // within five seconds), and a swap that was copied may be undone.
 var untold = []string{
 	"rewrite behind equal size and time", "truncate", "write a mapping", "write what is held open", "write beside",
+	"truncate what is held open", "copy a range", "punch a hole", "write by AIO", "store in a mapping", "write to a loop device",
 	"swap trees of equal sizes and times",
 }
 

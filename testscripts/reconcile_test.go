@@ -17,8 +17,7 @@ import (
 // An absence is a source that is changed at random while nobody watches it, on a file system of its own.
 type absence struct {
 	*site
-	rand    *rand.Rand
-	watches bool // now and then
+	work *workload
 
 	runs   map[string]int
 	listed map[string]int
@@ -45,55 +44,90 @@ func TestGaps(t *testing.T) {
 				t.Skip("mounting needs root")
 			}
 			t.Parallel()
-			a := absence{watches: tt.watches, runs: map[string]int{}, listed: map[string]int{}}
-			a.site = newSiteIn(t, disk.New(t, tt.disk), 0)
-			a.profile("p", a.dir+"/dst", "[watch]", `backend = "`+map[bool]string{true: "fanotify", false: "none"}[tt.watches]+`"`)
-			a.run(seed(t))
+			disk, seed := disk.New(t, tt.disk), seed(t)
+			s := newSequence(t, func() stage { return newAbsence(t, disk, seed, tt.watches) })
+			r := rand.New(rand.NewPCG(seed, 1))
+			for range 300 {
+				s.take("step")
+			}
+			s.take("run")
+			for end := time.Now().Add(liveFor(t)); time.Now().Before(end) && !t.Failed(); {
+				gaps(s, r, tt.watches)
+			}
+			s.stage.(*absence).tell()
 		})
 	}
 }
 
-func (a *absence) run(seed uint64) {
-	a.rand = rand.New(rand.NewPCG(seed, 1))
-	w := newWorkload(a.t, seed, a.dir, root|handles)
-	w.limit = 300
-	defer w.close()
-	for range 300 {
-		w.step()
+func newAbsence(t *testing.T, disk string, seed uint64, watches bool) *absence {
+	a := &absence{site: newSiteIn(t, disk, 0), runs: map[string]int{}, listed: map[string]int{}}
+	a.profile("p", a.dir+"/dst", "[watch]", `backend = "`+map[bool]string{true: "fanotify", false: "none"}[watches]+`"`)
+	a.work = newWorkload(t, seed, a.dir, root|handles)
+	a.work.limit = 300
+	return a
+}
+
+// gaps takes turns up to the next run. The watcher starts or ends now and then, with changes that it may
+// see.
+func gaps(s *sequence, r *rand.Rand, watches bool) {
+	if watches && r.IntN(2) == 0 {
+		s.take("start the watcher")
+		for range r.IntN(20) {
+			s.take("step")
+		}
 	}
-	a.copied()
-	for end := time.Now().Add(liveFor(a.t)); time.Now().Before(end) && !a.t.Failed(); {
-		a.phase(w)
-		if a.rand.IntN(3) == 0 {
-			a.setClockBack()
-		}
-		for range 1 + a.rand.IntN(60) {
-			w.step()
-		}
-		if a.rand.IntN(2) == 0 {
-			time.Sleep(settles)
-		}
-		a.copied()
+	if watches && r.IntN(2) == 0 {
+		s.take([]string{"end the watcher", "kill the watcher"}[r.IntN(2)])
 	}
+	if r.IntN(3) == 0 {
+		s.take("set the clock back")
+	}
+	for range 1 + r.IntN(60) {
+		s.take("step")
+	}
+	if r.IntN(2) == 0 {
+		s.take("settle")
+	}
+	s.take("run")
+}
+
+// take implements stage.
+func (a *absence) take(turn turn) (did, trouble string) {
+	switch turn.what {
+	case "step":
+		return a.work.stepOf(turn.number), ""
+	case "start the watcher":
+		if a.watcher == nil {
+			a.startWatcher("p")
+		}
+	case "end the watcher":
+		a.endWatcher(unix.SIGTERM)
+	case "kill the watcher":
+		a.endWatcher(unix.SIGKILL)
+	case "set the clock back":
+		a.setClockBack()
+	case "settle":
+		time.Sleep(settles)
+	case "run":
+		return "", a.copy()
+	}
+	return "", ""
+}
+
+// strike implements stage.
+func (a *absence) strike() {
+	a.work.close()
+	a.endWatcher(unix.SIGKILL)
+	a.must(os.RemoveAll(a.dir))
+}
+
+func (a *absence) tell() {
+	a.work.close()
 	a.untouched()
 	for kind, n := range a.runs {
 		a.t.Logf("%d runs of %.0f listed on average: %s", n, float64(a.listed[kind])/float64(n), kind)
 	}
-}
-
-// phase starts or ends the watcher now and then, with changes that it may see.
-func (a *absence) phase(w *workload) {
-	if !a.watches || a.rand.IntN(2) == 0 {
-		return
-	}
-	if a.watcher == nil {
-		a.startWatcher("p")
-		return
-	}
-	for range a.rand.IntN(20) {
-		w.step()
-	}
-	a.endWatcher([]unix.Signal{unix.SIGTERM, unix.SIGKILL}[a.rand.IntN(2)])
+	a.t.Logf("%d steps: %v", a.work.steps, a.work.done)
 }
 
 // setClockBack makes the state that of a machine whose clock was an hour ahead: no ctime tells what
@@ -112,16 +146,23 @@ func clockWasAhead(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "journal/known"), fmt.Appendf(nil, "%08x%s", sum, text), 0o600)
 }
 
-// copied runs the profile and compares. What is too young to be copied once and for all stays pending.
-func (a *absence) copied() {
+// copy runs the profile and compares. What is too young to be copied once and for all stays pending.
+func (a *absence) copy() (trouble string) {
 	r := a.sync(nil, "p")
 	kind := r.Mode + ": " + r.Reason
 	a.runs[kind]++
 	a.listed[kind] += r.Listed
 	if r.State != "ok" {
-		a.t.Errorf("a run: %+v", r)
+		return fmt.Sprintf("a run: %+v", r)
 	}
-	a.equal("p", a.dir+"/dst")
+	return a.unlike("p", a.dir+"/dst")
+}
+
+func (a *absence) copied() {
+	a.t.Helper()
+	if trouble := a.copy(); trouble != "" {
+		a.t.Error(trouble)
+	}
 }
 
 // TestMovedBack takes a directory out of the source and back in, between runs: below it nothing shows that

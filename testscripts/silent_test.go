@@ -21,7 +21,13 @@ func TestSilentWriters(t *testing.T) {
 	s.must(os.WriteFile(s.dir+"/src/mapped", make([]byte, 4096), 0o644))
 	s.must(os.WriteFile(s.dir+"/src/disk", make([]byte, 1<<20), 0o644))
 	s.startWatcher("p")
-	s.completed()
+	completed := func() {
+		t.Helper()
+		if trouble := s.complete("p", s.dir+"/dst"); trouble != "" {
+			t.Error(trouble)
+		}
+	}
+	completed()
 
 	mem := mapShared(t, s.dir+"/src/mapped")
 	device := loopDevice(t, s.dir+"/src/disk")
@@ -35,9 +41,9 @@ func TestSilentWriters(t *testing.T) {
 	}
 	copy(mem, "the last word")
 	s.must(unix.Munmap(mem))
-	s.completed()
+	completed()
 	s.must(os.WriteFile(s.dir+"/src/mapped", []byte("x"), 0o644))
-	s.completed()
+	completed()
 	time.Sleep(settles)
 	if r := s.sync(nil, "p"); r.Listed != 1 { // the disk, which changed less than ten minutes ago
 		t.Errorf("after all is copied: %+v", r)

@@ -241,18 +241,43 @@ func (s *site) diagnose() string {
 	return b.String()
 }
 
-// equal fails the test if source and target differ, and tells what rsince makes of it.
+// equal fails the test if source and target differ.
 func (s *site) equal(profile, target string) {
+	s.t.Helper()
+	if report := s.unlike(profile, target); report != "" {
+		s.t.Error(report)
+	}
+}
+
+// unlike tells what differs between source and target, and what rsince makes of it; nothing is "".
+func (s *site) unlike(profile, target string) string {
 	s.t.Helper()
 	lines := differences(s.t, s.dir+"/src", target)
 	if len(lines) == 0 {
-		return
+		return ""
 	}
 	const shown = 25
 	more := max(0, len(lines)-shown)
-	s.t.Errorf("%s: source and target differ:\n%s\n(and %d more)\nchanges:\n%s\nruns:\n%s\nwatcher:\n%s", profile,
+	return fmt.Sprintf("%s: source and target differ:\n%s\n(and %d more)\nchanges:\n%s\nruns:\n%s\nwatcher:\n%s", profile,
 		strings.Join(lines[:len(lines)-more], "\n"), more,
 		s.output("changes", "--json", profile), s.output("runs", "--json", "--limit", "5", profile), s.watcherSaid())
+}
+
+// complete runs a profile until nothing is left, and compares. A second run is in order only after a partial
+// one.
+func (s *site) complete(profile, target string) (trouble string) {
+	s.t.Helper()
+	if s.watcher == nil {
+		s.startWatcher(profile)
+	}
+	r := s.sync(nil, profile)
+	if r.code == 3 {
+		r = s.sync(nil, profile)
+	}
+	if r.State != "ok" {
+		return fmt.Sprintf("the next run: %+v", r)
+	}
+	return s.unlike(profile, target)
 }
 
 // untouched fails the test if something was written where only symlinks of the target lead.

@@ -23,6 +23,14 @@ var steps = map[string]int{
 	"getdents64": 20, "newfstatat": 80, "kill": 3,
 }
 
+// A peril is a source whose runs and watchers are killed.
+type peril struct {
+	*site
+	seed   uint64
+	work   *workload
+	killed map[string]int
+}
+
 // TestKilledAtStep kills runs and watchers when they are about to make a system call. Whatever they left,
 // the next run completes the copy.
 func TestKilledAtStep(t *testing.T) {
@@ -33,37 +41,63 @@ func TestKilledAtStep(t *testing.T) {
 		t.Skip("strace is not installed")
 	}
 	t.Parallel()
-	s := newSite(t, 0)
-	s.profile("p", s.dir+"/dst", "[watch]", `backend = "fanotify"`)
-	r := rand.New(rand.NewPCG(seed(t), 2))
-	w := newWorkload(t, r.Uint64(), s.dir, root|handles)
-	w.limit = 300
-	defer w.close()
-	killed, tried := map[string]int{}, 0
-	for end := time.Now().Add(liveFor(t)); time.Now().Before(end) && !t.Failed(); {
-		if s.watcher == nil {
-			s.startWatcher("p")
-		}
+	seed := seed(t)
+	s := newSequence(t, func() stage { return newPeril(t, seed) })
+	r := rand.New(rand.NewPCG(seed, 2))
+	tried := 0
+	for end := time.Now().Add(liveFor(t)); time.Now().Before(end) && !t.Failed(); tried++ {
 		for range 1 + r.IntN(30) {
-			w.step()
+			s.take("step")
 		}
-		who, what := "run", s.runKilledAt
-		if r.IntN(3) == 0 {
-			who, what = "watcher", func(step string, n int) bool { return s.watcherKilledAt(w, step, n) }
-		}
-		step := pickStep(r)
-		tried++
-		if what(step, 1+r.IntN(1+r.IntN(steps[step]))) {
-			killed[who+" "+step]++
-		}
-		s.completed()
+		s.take([]string{"run", "run", "watcher"}[r.IntN(3)])
+		s.take("complete")
 	}
-	s.untouched()
+	p := s.stage.(*peril)
+	p.work.close()
+	p.untouched()
 	n := 0
-	for _, times := range killed {
+	for _, times := range p.killed {
 		n += times
 	}
-	t.Logf("%d of %d killed: %v", n, tried, killed)
+	t.Logf("%d of %d killed: %v", n, tried, p.killed)
+}
+
+func newPeril(t *testing.T, seed uint64) *peril {
+	p := &peril{site: newSite(t, 0), seed: seed, killed: map[string]int{}}
+	p.profile("p", p.dir+"/dst", "[watch]", `backend = "fanotify"`)
+	p.startWatcher("p")
+	p.work = newWorkload(t, seed, p.dir, root|handles)
+	p.work.limit = 300
+	return p
+}
+
+// take implements stage.
+func (p *peril) take(turn turn) (did, trouble string) {
+	r := rand.New(rand.NewPCG(p.seed, turn.number))
+	switch turn.what {
+	case "step":
+		return p.work.stepOf(turn.number), ""
+	case "complete":
+		return "", p.complete("p", p.dir+"/dst")
+	}
+	step := pickStep(r)
+	n := 1 + r.IntN(1+r.IntN(steps[step]))
+	did = fmt.Sprintf("at its %s number %d", step, n)
+	kill := p.runKilledAt
+	if turn.what == "watcher" {
+		kill = func(step string, n int) bool { return p.watcherKilledAt(turn, step, n) }
+	}
+	if kill(step, n) {
+		p.killed[turn.what+" "+step]++
+	}
+	return did, ""
+}
+
+// strike implements stage.
+func (p *peril) strike() {
+	p.work.close()
+	p.endWatcher(unix.SIGKILL)
+	p.must(os.RemoveAll(p.dir))
 }
 
 func pickStep(r *rand.Rand) string {
@@ -98,24 +132,28 @@ func (s *site) runKilledAt(step string, n int) bool {
 }
 
 // watcherKilledAt has the watcher killed while it works, and reports whether it was.
-func (s *site) watcherKilledAt(w *workload, step string, n int) bool {
-	s.t.Helper()
-	args := append(straceArgs(step, n), "-p", strconv.Itoa(s.watcher.Process.Pid))
-	tracer := exec.Command(args[0], args[1:]...)
-	s.must(tracer.Start())
-	s.traced()
-	for range 20 {
-		w.step()
+func (p *peril) watcherKilledAt(turn turn, step string, n int) bool {
+	p.t.Helper()
+	if p.watcher == nil {
+		return false
 	}
-	s.sync(nil, "p")
+	args := append(straceArgs(step, n), "-p", strconv.Itoa(p.watcher.Process.Pid))
+	tracer := exec.Command(args[0], args[1:]...)
+	p.must(tracer.Start())
+	p.traced()
+	const during = 20
+	for i := range uint64(during) {
+		p.work.stepOf(turn.number*during + i)
+	}
+	p.sync(nil, "p")
 	_ = tracer.Process.Signal(unix.SIGTERM)
 	hung := time.AfterFunc(10*time.Second, func() { _ = tracer.Process.Kill() }) // it may wait for a thread that is gone
 	_ = tracer.Wait()
 	hung.Stop()
-	if s.watcher.Process.Signal(unix.Signal(0)) == nil && !s.zombie() {
+	if p.watcher.Process.Signal(unix.Signal(0)) == nil && !p.zombie() {
 		return false
 	}
-	s.endWatcher(unix.SIGKILL)
+	p.endWatcher(unix.SIGKILL)
 	return true
 }
 
@@ -133,20 +171,4 @@ func (s *site) zombie() bool { return strings.Contains(s.status(), "State:\tZ") 
 func (s *site) status() string {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.watcher.Process.Pid))
 	return string(status)
-}
-
-// completed runs until nothing is left, and compares.
-func (s *site) completed() {
-	s.t.Helper()
-	if s.watcher == nil {
-		s.startWatcher("p")
-	}
-	r := s.sync(nil, "p")
-	if r.code == 3 {
-		r = s.sync(nil, "p")
-	}
-	if r.State != "ok" {
-		s.t.Errorf("the next run: %+v", r)
-	}
-	s.equal("p", s.dir+"/dst")
 }
