@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rsince/testscripts/disk"
 )
 
 // Environment variables of TestLive.
@@ -33,10 +35,13 @@ type life struct {
 	modes map[string]int
 }
 
+// disks are the file systems that the kinds of TestLive take turns to have, from one that the seed says.
+var disks = []string{"ext4", "xfs", "btrfs", "tmpfs"}
+
 // TestLive copies a source that is being changed at random. No run may hang, each ends with 0 or 3, and
 // once the source is left alone, the copy is the source.
 func TestLive(t *testing.T) {
-	for _, tt := range []struct {
+	for i, tt := range []struct {
 		name, backend string
 		can           need
 		life          life
@@ -55,10 +60,13 @@ func TestLive(t *testing.T) {
 			t.Parallel()
 			l := tt.life
 			l.modes = map[string]int{}
-			l.site = newSite(t, 0)
+			seed := seed(t)
+			kind := disks[(seed+uint64(i))%uint64(len(disks))]
+			t.Logf("on %s", kind)
+			l.site = newSiteIn(t, disk.New(t, kind), 0)
 			l.backend = tt.backend
 			l.exclude()
-			l.run(seed(t), tt.can)
+			l.run(seed, tt.can)
 		})
 	}
 }

@@ -48,35 +48,67 @@ func (s *sequence) take(what string) {
 	s.t.Log(s.shortest())
 }
 
-// shortening is how long a shorter sequence is looked for.
+// shortening is how long a shorter sequence is looked for at least.
 const shortening = 3 * time.Minute
 
-// shortest tells the shortest sequence that was found to go wrong.
+// shortest tells the shortest sequence that was found to go wrong. What comes before its first run has made
+// the source; without a part of it, the other steps would find another one.
 func (s *sequence) shortest() string {
-	plays := 0
-	story := ""
-	shortest := shorten(s.turns, func(turns []turn) bool {
+	plays, story := 0, ""
+	goesWrong := func(turns []turn) bool {
 		plays++
 		told, wrong := s.play(turns)
 		if wrong {
 			story = told
 		}
 		return wrong
-	}, time.Now().Add(shortening))
-	if story == "" {
-		return fmt.Sprintf("none of %d shorter sequences went wrong", plays)
 	}
-	return fmt.Sprintf("%d of %d turns are enough (%d sequences were played):\n%s", len(shortest), len(s.turns), plays, story)
+	until := time.Now().Add(max(shortening, liveFor(s.t)))
+	turns := s.turns
+	for n := 4; n < len(turns) && time.Now().Before(until); n *= 2 {
+		if late := lateRuns(turns, n); goesWrong(late) {
+			turns = late
+			break
+		}
+	}
+	first := slices.IndexFunc(turns, turn.isRun)
+	before, turns := turns[:first], turns[first:]
+	shortest := shorten(turns, func(some []turn) bool { return goesWrong(slices.Concat(before, some)) }, until)
+	if story == "" {
+		return fmt.Sprintf("it did not go wrong again in %d sequences", plays)
+	}
+	return fmt.Sprintf("after %d steps, %d of %d turns are enough (%d sequences were played):\n%s",
+		len(before), len(shortest), len(s.turns)-len(before), plays, story)
 }
 
-// play takes turns on a fresh stage and tells what they did, up to the first after which something is wrong.
+// isRun reports whether a turn is more than a change of the source.
+func (t turn) isRun() bool { return t.what != "step" }
+
+// lateRuns leaves out all turns but steps and the last n others: it is runs that take the time.
+func lateRuns(turns []turn, n int) (late []turn) {
+	for _, turn := range slices.Backward(turns) {
+		if turn.isRun() {
+			if n--; n < 0 {
+				continue
+			}
+		}
+		late = append(late, turn)
+	}
+	slices.Reverse(late)
+	return late
+}
+
+// play takes turns on a fresh stage and tells what they did from the first run to the first after which
+// something is wrong.
 func (s *sequence) play(turns []turn) (story string, wrong bool) {
 	stage := s.fresh()
 	defer stage.strike()
 	var b strings.Builder
 	for _, turn := range turns {
 		did, trouble := stage.take(turn)
-		fmt.Fprintf(&b, "%6d %s %s\n", turn.number, turn.what, did)
+		if turn.isRun() || b.Len() > 0 {
+			fmt.Fprintf(&b, "%6d %s %s\n", turn.number, turn.what, did)
+		}
 		if trouble != "" {
 			return b.String() + trouble, true
 		}
