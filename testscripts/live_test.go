@@ -157,7 +157,7 @@ func (l *life) runOnce() result {
 	r := l.sync(nil, "live")
 	l.modes[fmt.Sprintf("%s %d", r.Mode, r.code)]++
 	if r.code != 0 && r.code != 3 {
-		l.t.Errorf("a run ended with %d: %s", r.code, r.stderr)
+		l.t.Errorf("a run ended with %d: %s\nits log:\n%s", r.code, r.stderr, l.output("log", "latest"))
 	}
 	return r
 }

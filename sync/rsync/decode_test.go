@@ -51,6 +51,8 @@ func TestParseMessage(t *testing.T) {
 		`ERROR: x failed verification -- update discarded.`:                                                 {kind: failedMessage, names: []string{"x"}},
 		`WARNING: x failed verification -- update discarded (will try again).`:                              {kind: noticeMessage, names: []string{"x"}},
 		`IO error encountered -- skipping file deletion`:                                                    {kind: noDeletions, names: []string{""}},
+		`failed to re-read xattr user.x for a/b for c`:                                                      {kind: rereadMessage, names: []string{"a/b for c"}},
+		`get_xattr_data: lgetxattr("/s/x","user.x",5) returned 4`:                                           {kind: failedMessage, names: []string{"/s/x", `/s/x","user.x`}},
 		`attempt to copy device contents without --copy-devices`:                                            {kind: deviceMessage, names: []string{""}},
 		`ABORTING due to invalid path from sender: a/b`:                                                     {kind: strayMessage, names: []string{"a/b"}},
 		`rsync: connection unexpectedly closed (8 bytes received so far) [sender]`:                          {},

@@ -508,6 +508,33 @@ func TestLargeXattr(t *testing.T) {
 	}
 }
 
+// TestRereadXattr has rsync say what it says of a file that goes, or whose long attribute does, when it has been
+// listed.
+func TestRereadXattr(t *testing.T) {
+	for _, tt := range []struct {
+		said             string
+		failed, vanished []string
+	}{
+		{`rsync: [sender] get_xattr_data: lgetxattr("SOURCE/f","user.x",0) failed: No such file or directory (2)`, nil, []string{"f"}},
+		{`rsync: [sender] get_xattr_data: lgetxattr("SOURCE/f","user.x",0) failed: No data available (61)`, []string{"f"}, nil},
+		{`get_xattr_data: lgetxattr("SOURCE/f","user.x",50) returned 40`, []string{"f"}, nil},
+		{`rsync warning: nothing else is said where the source keeps no attributes`, []string{"f"}, nil},
+	} {
+		e := newEngine(t)
+		write(t, e.Source, "f=1")
+		e.Program = filepath.Join(t.TempDir(), "rsync")
+		script := fmt.Sprintf("#!/bin/sh\ncat >&2 <<'END'\n%s\nfailed to re-read xattr user.x for f\nEND\nexit 23\n",
+			strings.ReplaceAll(tt.said, "SOURCE", e.Source))
+		if err := os.WriteFile(e.Program, []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		res, err := e.Paths(t.Context(), []string{"f"}, true)
+		if err != nil || !slices.Equal(failedPaths(res), tt.failed) || !slices.Equal(res.Vanished, tt.vanished) {
+			t.Errorf("%s: %+v, %v", tt.said, res, err)
+		}
+	}
+}
+
 // What is mounted inside the source is no part of it, and what the target has there stays.
 func TestOneFileSystem(t *testing.T) {
 	for name, pass := range map[string]func(*Engine) (Result, error){

@@ -23,6 +23,7 @@ const (
 	replacedMessage             // a directory gave way to something else, and rsync had not noticed
 	deviceMessage               // a file became a device and the whole rsync ends
 	strayMessage                // a path leads through something that is no directory any more, and the whole rsync ends
+	rereadMessage               // an attribute could not be read again when it was asked for; if the file is gone, that was said
 )
 
 // A message is a line in which rsync says what went wrong.
@@ -53,7 +54,7 @@ func parseMessage(line, module string) message {
 		return m
 	}
 	said, errno, ok := cutErrno(rest)
-	if !ok {
+	if !ok && !strings.HasPrefix(rest, "get_xattr_data: ") { // `… returned 5`, of an attribute that was changed
 		return m
 	}
 	m.errno = errno
@@ -76,7 +77,7 @@ func parseMessage(line, module string) message {
 // ofSource reports whether a name in the message, if it is absolute, is below the source, and is that of no temporary file.
 func (m message) ofSource() bool {
 	switch m.kind {
-	case unreadMessage, vanishedMessage, keptMessage, typeMessage, strayMessage:
+	case unreadMessage, vanishedMessage, keptMessage, typeMessage, strayMessage, rereadMessage:
 		return true
 	}
 	return false
@@ -120,6 +121,7 @@ var specialForms = [...]struct {
 	{"IO error encountered -- skipping file deletion", "", noDeletions},
 	{"attempt to copy device contents without --copy-devices", "", deviceMessage},
 	{"ABORTING due to invalid path from sender: ", "", strayMessage},
+	{"failed to re-read xattr … for ", "", rereadMessage},
 	{"rsync error: ", "", noticeMessage},
 	{"rsync warning: ", "", noticeMessage},
 }

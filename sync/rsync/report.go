@@ -134,6 +134,12 @@ func (r *report) take(m message) {
 		r.stray = r.stray || len(paths) > 0
 		r.unread = append(r.unread, paths...)
 		r.charge(paths, m.text)
+	case rereadMessage:
+		for _, path := range r.names.paths(m) {
+			if !slices.Contains(r.Vanished, path) {
+				r.charge([]string{path}, m.text)
+			}
+		}
 	case unknownMessage:
 		r.unclear = r.unclear || strings.HasPrefix(m.text, "ERROR") || strings.Contains(m.text, "failed")
 	}
