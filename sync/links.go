@@ -108,7 +108,7 @@ func (l *linkFinder) addBelow(ctx context.Context, dir string, deep bool) error 
 		case deep:
 			l.tree.seen.directory(path, e.Identity)
 		default:
-			l.tree.seen.stillDirectory(path, e.Identity)
+			l.tree.seen.listedDirectory(path, e.Identity)
 		}
 		if manyNames(&e.Stat) {
 			l.addName(path, &e.Stat)

@@ -188,6 +188,9 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 		}
 		r.dropDiffering(p)
 	}
+	if r.tree.seen.catalog = r.catalog; r.catalog == nil && len(p.directories) > 0 {
+		r.tree.seen.catalog, _ = catalogOf(r.Dir)
+	}
 	plan, err := p.finish(ctx)
 	if err != nil {
 		return nil, err

@@ -254,7 +254,7 @@ func treeOf(t *testing.T, root string, skip ...string) *tree {
 	for _, rel := range skip {
 		source.Skip = append(source.Skip, filepath.Join(root, rel))
 	}
-	tree, err := newTree(source, rules, time.Now())
+	tree, err := newTree(source, rules, time.Now(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

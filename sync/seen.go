@@ -22,7 +22,9 @@ import (
 // it later will be in the next batch or differ from what the catalog says.
 type seen struct {
 	cut   time.Time
-	began time.Time // with a reading of the monotonic clock
+	began time.Time // before the cut, with a reading of the monotonic clock
+
+	catalog *scan.Catalog // what was copied before; nil: it is not known
 
 	mu          gosync.Mutex
 	update      scan.Update
@@ -36,8 +38,8 @@ type seen struct {
 // that cuts are timed by.
 const renewedMargin = 100 * time.Millisecond
 
-func newSeen(cut time.Time) *seen {
-	return &seen{cut: cut, began: time.Now(), directories: map[string]scan.Identity{}, still: map[string]scan.Identity{}, relisted: set{}, renewed: set{}}
+func newSeen(cut, began time.Time) *seen {
+	return &seen{cut: cut, began: began, directories: map[string]scan.Identity{}, still: map[string]scan.Identity{}, relisted: set{}, renewed: set{}}
 }
 
 // settled reports whether what has this metadata was not changed since the cut.
@@ -92,6 +94,16 @@ func (s *seen) stillDirectory(path string, id scan.Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.still[path] = id
+}
+
+// listedDirectory notes a directory found in one whose entries are all in doubt. If it is not the one that was
+// copied there before, it is new, and so is every directory in it in the batch.
+func (s *seen) listedDirectory(path string, id scan.Identity) {
+	if s.catalog != nil && s.catalog.HasDirectory(path, id) {
+		s.stillDirectory(path, id)
+	} else {
+		s.directory(path, id)
+	}
 }
 
 // unsettled reports whether a directory may have come to its place since the cut: it has changed, and the
@@ -205,7 +217,7 @@ func (r *run) dropCatalog(why string) error {
 
 // watchedSince reports whether all that happened since the cut is in the journal, durably.
 func (r *run) watchedSince(ctx context.Context, batch *changes.Batch) bool {
-	if batch.Watch.Backend == "" {
+	if batch.Watch.Backend == "" || !batch.Watch.Source.Same(r.source) {
 		return false
 	}
 	now, err := r.settled(ctx)
@@ -235,7 +247,8 @@ func (s *seen) noteDirectories() {
 // forgetMoved forgets the directories that may have been elsewhere while the run, which nobody watched,
 // copied or deleted what was under their names.
 func (r *run) forgetMoved(p *plan) {
-	was, now := r.tree.seen, newSeen(r.tree.seen.cut)
+	was := r.tree.seen
+	now := newSeen(was.cut, was.began)
 	dirs, listed := set{}, setOf(p.listings)
 	maps.DeleteFunc(listed, func(dir string, _ struct{}) bool { return was.relisted.has(dir) }) // what is in them is noted
 	noted := maps.Clone(was.still)
@@ -247,6 +260,14 @@ func (r *run) forgetMoved(p *plan) {
 	for dir := range listed {
 		dirs.add(dir)
 		dirs.add(parent(dir))
+	}
+	for _, dir := range p.directories {
+		dirs.add(dir)
+	}
+	for _, names := range p.links {
+		for _, name := range names {
+			dirs.add(parent(name))
+		}
 	}
 	for dir, a := range r.tree.dirs {
 		if a.state == present {

@@ -106,7 +106,8 @@ type run struct {
 	retargeted bool // the profile has another target than at the last run
 
 	// renames are the renames within the source since the last run: old names and the new ones.
-	renames map[string]string
+	renames  map[string]string
+	cutBegan time.Time // just before the batch was cut, with a reading of the monotonic clock
 	// modifiedSince is the time from which on everything that has a ctime counts as modified; zero
 	// if there is no such time.
 	modifiedSince time.Time
@@ -204,6 +205,7 @@ func (r *run) meet(ctx context.Context) error {
 
 // cut takes the batch; a dry run only looks at what is pending.
 func (r *run) cut(ctx context.Context) (*changes.Batch, error) {
+	r.cutBegan = time.Now()
 	journal := Journal(r.Dir)
 	if !r.DryRun {
 		return changes.Cut(ctx, r.Socket, journal, r.Profile.Name)
@@ -238,7 +240,7 @@ func (r *run) settled(ctx context.Context) (changes.Status, error) {
 // look learns what is part of the source. It comes after the cut: where something was mounted before,
 // the batch has a gap, which is not to lead into it.
 func (r *run) look(cut time.Time) (err error) {
-	if r.tree, err = newTree(r.source, r.Profile.Filter, cut); err != nil {
+	if r.tree, err = newTree(r.source, r.Profile.Filter, cut, r.cutBegan); err != nil {
 		return err
 	}
 	r.engine.Filters = append(r.protected(), r.tree.filters()...)

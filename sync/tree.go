@@ -47,9 +47,9 @@ const (
 	unstable          // it cannot be looked at
 )
 
-// newTree looks at the source of a run whose batch was cut at this moment.
-func newTree(source changes.Source, rules *filter.Rules, cut time.Time) (*tree, error) {
-	t := &tree{root: source.Path, rules: rules, foreign: map[string]bool{}, dirs: map[string]ancestry{}, seen: newSeen(cut)}
+// newTree looks at the source of a run whose batch was cut at this moment, some time after it began.
+func newTree(source changes.Source, rules *filter.Rules, cut, began time.Time) (*tree, error) {
+	t := &tree{root: source.Path, rules: rules, foreign: map[string]bool{}, dirs: map[string]ancestry{}, seen: newSeen(cut, began)}
 	for _, skip := range source.Skip {
 		if rel, ok := below(skip, source.Path); ok {
 			t.foreign[rel] = true

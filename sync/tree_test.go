@@ -30,7 +30,7 @@ func TestMounts(t *testing.T) {
 		{true, []string{"skip", "top"}, nil},
 		{false, []string{"skip"}, []string{"top"}},
 	} {
-		tree, err := newTree(changes.Source{Path: root, OneFileSystem: test.oneFileSystem, Skip: []string{root + "/skip", "/elsewhere", root}}, nil, time.Now())
+		tree, err := newTree(changes.Source{Path: root, OneFileSystem: test.oneFileSystem, Skip: []string{root + "/skip", "/elsewhere", root}}, nil, time.Now(), time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func TestEmpty(t *testing.T) {
 }
 
 func TestWholeMachine(t *testing.T) {
-	tree, err := newTree(changes.Source{Path: "/", OneFileSystem: true, Skip: []string{"/tmp"}}, nil, time.Now())
+	tree, err := newTree(changes.Source{Path: "/", OneFileSystem: true, Skip: []string{"/tmp"}}, nil, time.Now(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

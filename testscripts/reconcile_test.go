@@ -229,6 +229,31 @@ func TestMovedBack(t *testing.T) {
 
 func (a *absence) rename(from, to string) { a.must(os.Rename(a.dir+"/"+from, a.dir+"/"+to)) }
 
+// TestMovedIntoCollapsed makes a directory in one in which so much happens that the journal has it only as a
+// whole, under the name of one that was moved away and of which a part comes back in a gap.
+func TestMovedIntoCollapsed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("fanotify needs root")
+	}
+	t.Parallel()
+	a := &absence{site: newSite(t, 0), runs: map[string]int{}, listed: map[string]int{}}
+	a.profile("p", a.dir+"/dst", "[watch]", `backend = "fanotify"`)
+	a.shell(a.dir+"/src", "mkdir -p a/old a/d/t/bench/deep; echo x >a/d/t/bench/f; echo x >a/d/t/bench/deep/f")
+	time.Sleep(settles)
+	a.copied()
+	a.startWatcher("p")
+	a.rename("src/a/d", "src/x")
+	a.copied()
+	a.shell(a.dir+"/src/a", "mkdir d; seq 10050 | xargs touch; seq 10050 | xargs rm")
+	time.Sleep(settles)
+	a.copied()
+	a.endWatcher(unix.SIGTERM)
+	a.rename("src/x/t", "src/a/d/t")
+	time.Sleep(settles)
+	a.setClockBack()
+	a.copied()
+}
+
 // TestMovedBackAfterInterruption ends a run when it has already brought the target in line with a directory
 // that then goes back to where it was.
 func TestMovedBackAfterInterruption(t *testing.T) {
