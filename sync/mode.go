@@ -61,16 +61,25 @@ func (r *run) chooseMode(batch *changes.Batch) {
 		}
 	}
 	if why := r.fullBecause(batch, missed); why != "" {
-		switch {
-		case r.Accept, r.firstRun(): // the catalog is of another source, or of another target
-			r.catalog = nil
-		case missed == "":
-			r.catalog, _ = catalogOf(r.Dir)
-		}
+		r.chooseDoubts()
 		r.beFull(why)
 		return
 	}
 	r.say("mode %s: %d changes in the journal", r.record.Mode, len(batch.Changes))
+}
+
+// chooseDoubts chooses the catalog that shows a full run what is to be copied although size and time agree. What
+// a run has put aside that did not come to its end, or what cannot tell all that was missed, tells some of it.
+func (r *run) chooseDoubts() {
+	switch {
+	case r.Accept, r.firstRun(): // the catalog is of another source, or of another target
+		r.catalog = nil
+	case r.catalog == nil:
+		r.incompleteCatalog = true
+		if r.catalog, _ = catalogOf(r.Dir); r.catalog == nil {
+			r.catalog, _ = scan.OpenCatalog(asideFile(r.Dir)) // there may be none
+		}
+	}
 }
 
 // namesDamaged reports whether the names of files with several are no longer known.

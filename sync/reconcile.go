@@ -13,7 +13,7 @@ import (
 )
 
 // ordered are the file systems, by statfs(2)'s magic numbers, that are known to renew the ctime of what
-// is renamed, to keep inode numbers, and to have file handles.
+// is renamed (but xfs not that of what is exchanged), to keep inode numbers, and to have file handles.
 var ordered = []int64{unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC}
 
 func (r *run) inOrder() bool {
@@ -39,6 +39,10 @@ func (r *run) obstacle(gaps []changes.Gap) string {
 // findings are the names in a source that were changed since they were copied, as far as it shows.
 type findings struct {
 	catalog *scan.Catalog // of what was copied; nil: it is not known
+	alone   bool          // the catalog needs no ctimes to tell what was moved
+	// exchanged: without a catalog, what two names led to may have been exchanged where the directory's
+	// ctime alone tells (renameat2(2) with RENAME_EXCHANGE on xfs, seen on Linux 6.18).
+	exchanged bool
 	// since is the time from which on a ctime means a change, whatever the catalog says: a write(2)
 	// that goes on for minutes sets it when it begins. The zero time: no ctime means anything.
 	since time.Time
@@ -54,15 +58,22 @@ type findings struct {
 }
 
 func (r *run) newFindings(since time.Time) *findings {
-	return &findings{catalog: r.catalog, since: since, renewed: set{}, relisted: set{}, seen: r.tree.seen}
+	return &findings{
+		catalog: r.catalog, alone: r.catalogAlone(),
+		exchanged: r.catalog == nil && onType(r.source.Path, unix.XFS_SUPER_MAGIC),
+		since:     since, renewed: set{}, relisted: set{}, seen: r.tree.seen,
+	}
 }
+
+// catalogAlone reports whether the catalog tells everything that was changed since it was written.
+func (r *run) catalogAlone() bool { return r.catalog != nil && !r.incompleteCatalog }
 
 // doubtedSince is the time from which on a ctime means a change.
 func (r *run) doubtedSince() time.Time {
 	switch {
 	case r.modifiedSince.IsZero():
 		return time.Time{}
-	case r.clockSetBack && r.catalog == nil:
+	case r.clockSetBack && !r.catalogAlone():
 		return time.Unix(0, 0)
 	}
 	return r.modifiedSince.Add(-ctimeMargin)
@@ -79,7 +90,7 @@ func (f *findings) visit(path string, st *unix.Stat_t, id scan.Identity) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.entries++
-	if changed {
+	if changed || f.exchanged && f.renewed.has(parent(path)) {
 		f.names = append(f.names, path)
 	}
 }
@@ -96,9 +107,7 @@ func (f *findings) visitDirectory(path string, st *unix.Stat_t, id scan.Identity
 		f.renewed.add(path)
 	}
 	switch {
-	// Without a catalog: a rename renews the ctime of a directory and of the one it is in, and nothing
-	// below it. Entries made in both look the same, and may have come after a rename.
-	case f.catalog == nil && path != "." && renewed && f.renewed.has(parent(path)), f.catalog != nil && !known:
+	case f.catalog != nil && !known, !f.alone && f.mayBeMoved(path):
 		f.subtrees = append(f.subtrees, path)
 	case renewed || !listed:
 		f.listings = append(f.listings, path)
@@ -108,6 +117,13 @@ func (f *findings) visitDirectory(path string, st *unix.Stat_t, id scan.Identity
 	if known && f.relisted.has(parent(path)) {
 		f.seen.stillDirectory(path, id)
 	}
+}
+
+// mayBeMoved reports whether the ctimes allow that a directory came to its place by a rename: that renews the one
+// of it and of the one it is in, and nothing below it. Entries made in both look the same, and may have come after
+// a rename.
+func (f *findings) mayBeMoved(path string) bool {
+	return path != "." && f.renewed.has(parent(path)) && (f.renewed.has(path) || f.exchanged)
 }
 
 // unread puts in doubt what could not be looked at: rsync will say what is wrong with it.

@@ -112,12 +112,14 @@ type run struct {
 	// if there is no such time.
 	modifiedSince time.Time
 	catalog       *scan.Catalog // of what runs have copied; nil: it is not needed, or of no use
-	reconciling   bool          // the source is to be held against the catalog
-	clockSetBack  bool          // since the last run; ctimes tell nothing about order
-	ripe          time.Duration // see planner
-	unfound       []string      // why files known by their handle could not be looked for
-	open          []writing     // files that somebody has open for writing
-	unseen        []string      // where such files could not be looked for
+	// incompleteCatalog: what agrees with the catalog may have been changed, and ctimes have to tell as well.
+	incompleteCatalog bool
+	reconciling       bool          // the source is to be held against the catalog
+	clockSetBack      bool          // since the last run; ctimes tell nothing about order
+	ripe              time.Duration // see planner
+	unfound           []string      // why files known by their handle could not be looked for
+	open              []writing     // files that somebody has open for writing
+	unseen            []string      // where such files could not be looked for
 }
 
 // Run runs the job and returns its record, which is also written to the list of runs. The error is

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rsince/changes"
+	"rsince/changes/scan"
 	"rsince/logs"
 	"rsince/sync/profile"
 	"rsince/sync/rsync"
@@ -60,6 +61,48 @@ func change(t *testing.T, source, script string) {
 	cmd.Dir = source
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// TestDoubts is about what shows a full run which names are to be copied although their size and time agree.
+func TestDoubts(t *testing.T) {
+	p := profile.Default(t.TempDir(), target(t, "/dst"))
+	now := time.Now()
+	source := changes.Source{Path: p.Source, OneFileSystem: true}
+	nothingKnown := changes.Gap{Reason: "another source", Subtree: "."}
+	overflow := changes.Gap{Reason: "overflow", Subtree: ".", Since: now.Add(-time.Minute)}
+	for _, test := range []struct {
+		name        string
+		catalog     func(dir string) string // where there is one; nil: there is none
+		gaps        []changes.Gap
+		change      func(r *run)
+		want, alone bool
+	}{
+		{"asked for", catalogFile, nil, func(r *run) { r.Full = true }, true, false},
+		{"asked for after a gap", catalogFile, []changes.Gap{overflow}, func(r *run) { r.Full = true }, true, true},
+		{"nothing is known from before", catalogFile, []changes.Gap{nothingKnown}, nil, true, false},
+		{"put aside by a run that broke off", asideFile, nil, func(r *run) { r.memory.Owed = "it broke off" }, true, false},
+		{"put aside, and a gap", asideFile, []changes.Gap{overflow}, nil, true, false},
+		{"none", nil, nil, func(r *run) { r.Full = true }, false, false},
+		{"of another source", catalogFile, nil, func(r *run) { r.Accept = true }, false, false},
+		{"of another target", catalogFile, []changes.Gap{overflow}, func(r *run) { r.memory.LastFull = time.Time{} }, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := memory{LastFull: now.Add(-time.Hour), Copied: now.Add(-time.Hour), Fingerprint: p.Fingerprint()}
+			r := &run{Job: &Job{Profile: p, Dir: t.TempDir()}, memory: &m, source: source, tree: &tree{}}
+			if test.catalog != nil {
+				if err := new(scan.Update).Write(test.catalog(r.Dir)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.change != nil {
+				test.change(r)
+			}
+			r.chooseMode(&changes.Batch{Cut: now, Watch: changes.Status{Backend: "fanotify", Source: source}, Gaps: test.gaps})
+			if r.record.Mode != modeFull || (r.catalog != nil) != test.want || r.catalogAlone() != test.alone {
+				t.Errorf("mode %s (%s); catalog: %v, alone: %v", r.record.Mode, r.record.Reason, r.catalog != nil, r.catalogAlone())
+			}
+		})
 	}
 }
 

@@ -254,6 +254,33 @@ func TestMovedIntoCollapsed(t *testing.T) {
 	a.copied()
 }
 
+// TestIncludedAgain changes what is left out for a while behind an equal size and time. The first run that has it
+// again copies it, or, if that does not come to its end, the next one.
+func TestIncludedAgain(t *testing.T) {
+	for _, broken := range []bool{false, true} {
+		t.Run(fmt.Sprintf("broken off %v", broken), func(t *testing.T) {
+			s := faulty(t, "fanotify", nil)
+			rewrite := func(text string) {
+				s.shell(s.dir+"/src", "echo "+text+" >d/same; touch -d 2020-02-02 d/same")
+			}
+			rewrite("first")
+			s.says(0, "", "p")
+			included, err := os.ReadFile(s.dir + "/etc/p.toml")
+			s.must(err)
+			s.option("p", `exclude = ["/d/"]`)
+			s.says(0, "", "p")
+			rewrite("later")
+			s.says(0, "", "p")
+			s.must(os.WriteFile(s.dir+"/etc/p.toml", included, 0o644))
+			if broken {
+				s.beforeCopying("exit 20")
+				s.says(1, "ended with code 20", "p")
+			}
+			s.heals("full")
+		})
+	}
+}
+
 // TestMovedBackAfterInterruption ends a run when it has already brought the target in line with a directory
 // that then goes back to where it was.
 func TestMovedBackAfterInterruption(t *testing.T) {
