@@ -59,6 +59,7 @@ func (r *run) meetTarget(ctx context.Context) error {
 	missing := errors.Is(err, fs.ErrNotExist)
 	if (err == nil || missing) && r.isAnother(id) {
 		r.say("the profile's target was %s, and is %s now", r.memory.Destination, r.Profile.Target)
+		r.memory.changeTarget(id)
 		r.memory.forgetTarget()
 		r.retargeted = true
 	}
@@ -68,12 +69,14 @@ func (r *run) meetTarget(ctx context.Context) error {
 	if err != nil {
 		return r.notThere(err)
 	}
-	known := r.memory.Target
-	if known != (identity{}) && !known.same(id) && !r.Accept {
-		return &RefusedError{
-			Reason: fmt.Sprintf("%s is not the directory it was (is the right disk mounted?): it is %s, it was %s", r.Profile.Target, id, known),
-			Lift:   liftAccept,
+	if known := r.memory.Target; known != (identity{}) && !known.same(id) {
+		if !r.Accept {
+			return &RefusedError{
+				Reason: fmt.Sprintf("%s is not the directory it was (is the right disk mounted?): it is %s, it was %s", r.Profile.Target, id, known),
+				Lift:   liftAccept,
+			}
 		}
+		r.memory.changeTarget(id)
 	}
 	r.memory.Target, r.memory.Destination = id, r.Profile.Target.String()
 	if r.held.target != nil {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"rsince/sync/rsync"
@@ -24,8 +25,14 @@ type memory struct {
 	Destination string    `json:"destination,omitempty"`
 	LastFull    time.Time `json:"last_full,omitzero"`
 	// Copied is the moment before which every change was copied: the cut of the last run, or, if
-	// that left something in the journal, an earlier one.
+	// that left something in the journal, an earlier one. Until a run has come to its end, it is the cut
+	// of the first that began to copy.
 	Copied time.Time `json:"copied,omitzero"`
+	// Misheard says that the last run's watcher watched another source than the profile's: until when it
+	// knows everything is of no use.
+	Misheard bool `json:"misheard,omitempty"`
+	// Earlier are the targets that were copied to before this one, the last first.
+	Earlier []earlierTarget `json:"earlier,omitempty"`
 	// Entries of the source at the last full run, kept current since.
 	Entries      int                 `json:"entries"`
 	Probed       string              `json:"probed"` // the target that Capabilities are of
@@ -74,6 +81,33 @@ func recall(dir string) (*memory, error) {
 		return nil, &MemoryError{m.file, err}
 	}
 	return m, nil
+}
+
+// An earlierTarget is one that a profile had until it was given another, or that another disk took the place of.
+type earlierTarget struct {
+	Target identity  `json:"target"`
+	Copied time.Time `json:"copied"` // as in memory
+}
+
+// earlierMax is how many disks that take turns are remembered.
+const earlierMax = 20
+
+// changeTarget has another target take the place of the one before. Copied is then that of the other one, or the
+// zero time if it is not known.
+func (m *memory) changeTarget(id identity) {
+	before := earlierTarget{m.Target, m.Copied}
+	m.Copied = time.Time{}
+	m.Earlier = slices.DeleteFunc(m.Earlier, func(e earlierTarget) bool {
+		met := id != (identity{}) && e.Target.same(id)
+		if met {
+			m.Copied = e.Copied
+		}
+		return met
+	})
+	if before.Target != (identity{}) && !before.Copied.IsZero() {
+		m.Earlier = slices.Insert(m.Earlier, 0, before)
+		m.Earlier = m.Earlier[:min(len(m.Earlier), earlierMax)]
+	}
 }
 
 // forgetTarget makes the next run onto another target the first one onto it.

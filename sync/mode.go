@@ -129,9 +129,12 @@ func (r *run) longReason(listed int) string {
 // missed tells why changes anywhere in the source may have been missed, and notes since when. Of several
 // reasons the one that reaches back furthest decides how much has to be compared.
 func (r *run) missed(batch *changes.Batch) (why string) {
-	if watched := batch.Watch.Source; batch.Watch.Backend != "" && !watched.Same(r.source) {
-		why = fmt.Sprintf("the watcher watches %s by another version of the profile (SIGHUP makes it read the profiles again)", watched.Path)
-		r.modifiedSince = r.memory.Copied
+	if r.memory.Owed != "" || r.Accept || r.retargeted { // the target may have been away, or is half of what it is to be
+		r.doubtSince(r.memory.Copied, batch)
+	}
+	if r.mishears(batch) {
+		why = fmt.Sprintf("the watcher watches %s by another version of the profile (SIGHUP makes it read the profiles again)", batch.Watch.Source.Path)
+		r.doubtSince(r.memory.Copied, batch)
 	}
 	var first time.Time
 	for _, gap := range batch.Gaps {
@@ -142,15 +145,25 @@ func (r *run) missed(batch *changes.Batch) (why string) {
 			why, first = gap.String(), gap.Since
 		}
 		since := gap.Since
-		if copied := r.memory.Copied; since.Before(copied) {
+		if copied := r.memory.Copied; since.Before(copied) || r.memory.Misheard {
 			since = copied
 		}
-		r.clockSetBack = r.clockSetBack || since.After(batch.Cut)
-		if r.modifiedSince.IsZero() || since.Before(r.modifiedSince) {
-			r.modifiedSince = since
-		}
+		r.doubtSince(since, batch)
 	}
 	return why
+}
+
+// doubtSince has everything with a ctime since then count as modified, unless it does already.
+func (r *run) doubtSince(since time.Time, batch *changes.Batch) {
+	r.clockSetBack = r.clockSetBack || since.After(batch.Cut)
+	if r.modifiedSince.IsZero() || !since.IsZero() && since.Before(r.modifiedSince) {
+		r.modifiedSince = since
+	}
+}
+
+// mishears reports whether the watcher watches another source than the profile has.
+func (r *run) mishears(batch *changes.Batch) bool {
+	return batch.Watch.Backend != "" && !batch.Watch.Source.Same(r.source)
 }
 
 // plan holds the batch against the source. A full run's plan also has what changed since the start

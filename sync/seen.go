@@ -217,7 +217,7 @@ func (r *run) dropCatalog(why string) error {
 
 // watchedSince reports whether all that happened since the cut is in the journal, durably.
 func (r *run) watchedSince(ctx context.Context, batch *changes.Batch) bool {
-	if batch.Watch.Backend == "" || !batch.Watch.Source.Same(r.source) {
+	if batch.Watch.Backend == "" || r.mishears(batch) {
 		return false
 	}
 	now, err := r.settled(ctx)

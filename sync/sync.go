@@ -279,6 +279,9 @@ func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
 	if err != nil {
 		return err
 	}
+	if r.memory.Copied.IsZero() {
+		r.memory.Copied = batch.Cut
+	}
 	if err := r.transfer(ctx, plan); err != nil {
 		return errors.Join(err, disks.close())
 	}
@@ -314,6 +317,7 @@ func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan)
 	m := r.memory
 	m.Unfinished = r.result.Killed
 	m.Writing, m.Unseen = r.open, r.unseen
+	m.Misheard = r.mishears(batch)
 	m.Copied = batch.Cut
 	for _, c := range pending {
 		if c.Since.Before(m.Copied) {

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -64,6 +65,27 @@ func change(t *testing.T, source, script string) {
 	}
 }
 
+// TestFirstRunInterrupted changes, behind an equal size and time, what a first run has copied that nobody watches
+// and that is interrupted.
+func TestFirstRunInterrupted(t *testing.T) {
+	source, to := t.TempDir(), t.TempDir()+"/dst"
+	change(t, source, `mkdir b; echo first >a; echo first >b/f; touch -d 2020-02-02 a b/f`)
+	j := jobOf(t, source, to)
+	ctx, cancel := context.WithCancel(t.Context())
+	j.Items = func(item rsync.Item) {
+		if item.Path == "b/f" {
+			cancel()
+		}
+	}
+	if r, _ := j.Run(ctx); r.State != logs.Interrupted {
+		t.Fatalf("%+v", r)
+	}
+	change(t, source, `echo later >a; echo later >b/f; touch -d 2020-02-02 a b/f`)
+	j.Items = nil
+	run1(t, j)
+	same(t, source, to)
+}
+
 // TestDoubts is about what shows a full run which names are to be copied although their size and time agree.
 func TestDoubts(t *testing.T) {
 	p := profile.Default(t.TempDir(), target(t, "/dst"))
@@ -121,8 +143,13 @@ func TestFullBecause(t *testing.T) {
 		{"nothing", func(r *run, b *changes.Batch) {}, "", 0},
 		{"first", func(r *run, b *changes.Batch) { *r.memory = memory{} }, "it is the first run", 0},
 		{"asked for", func(r *run, b *changes.Batch) { r.Full = true }, "it was asked for", 0},
-		{"accepted", func(r *run, b *changes.Batch) { r.Accept = true }, "source and target were accepted", 0},
-		{"owed", func(r *run, b *changes.Batch) { r.memory.Owed = "it is owed" }, "it is owed", 0},
+		{"accepted", func(r *run, b *changes.Batch) { r.Accept = true }, "source and target were accepted", time.Hour},
+		{"owed", func(r *run, b *changes.Batch) { r.memory.Owed = "it is owed" }, "it is owed", time.Hour},
+		{"another target", func(r *run, b *changes.Batch) { r.retargeted = true }, "the profile has another target", time.Hour},
+		{"misheard before", func(r *run, b *changes.Batch) {
+			r.memory.Misheard = true
+			b.Gaps = []changes.Gap{{Reason: "restart", Subtree: ".", Since: now.Add(-time.Minute)}}
+		}, "changes may have been missed: restart", time.Hour},
 		{"profile", func(r *run, b *changes.Batch) { r.memory.Fingerprint = "other" }, "the profile has changed", 0},
 		{"old", func(r *run, b *changes.Batch) { r.memory.LastFull = now.Add(-8 * 24 * time.Hour) }, "the last full run was at", 0},
 		{"old, never", func(r *run, b *changes.Batch) {

@@ -281,6 +281,32 @@ func TestIncludedAgain(t *testing.T) {
 	}
 }
 
+// TestTargetsInTurn copies to one target, then to another, and back to the first, which has not seen what was
+// changed meanwhile behind an equal size and time.
+func TestTargetsInTurn(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		args       []string
+		away, back string // shell scripts
+	}{
+		{"profile edited", []string{"p"}, "sed -i s,/dst,/other, etc/p.toml", "sed -i s,/other,/dst, etc/p.toml"},
+		{"disks changed", []string{"--accept", "p"}, "mount -t tmpfs tmpfs dst", "umount dst"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := faulty(t, "fanotify", map[string]string{"dst": "ext4"})
+			s.shell(s.dir+"/src", "mkdir x y; echo one >x/f; echo two >y/f; echo first >d/same; touch -d 2020-02-02 d/same ?/f")
+			s.says(0, "", "p")
+			s.shell(s.dir, tt.away)
+			s.says(0, "", tt.args...)
+			s.shell(s.dir+"/src", "echo later >d/same; touch -d 2020-02-02 d/same; mv x z; mv y x; mv z y")
+			s.says(0, "", "p")
+			s.shell(s.dir, tt.back)
+			s.says(0, "", tt.args...)
+			s.equal("p", s.dir+"/dst")
+		})
+	}
+}
+
 // TestMovedBackAfterInterruption ends a run when it has already brought the target in line with a directory
 // that then goes back to where it was.
 func TestMovedBackAfterInterruption(t *testing.T) {
