@@ -46,6 +46,9 @@ type memory struct {
 	Unseen []string `json:"unseen,omitempty"`
 	// Owed tells why the next run has to be full, whatever else holds; empty: it need not.
 	Owed string `json:"owed,omitempty"`
+	// Unwritten says that a full run could not make durable what it had written: the target may show contents
+	// that its disk does not have.
+	Unwritten bool `json:"unwritten,omitempty"`
 	// Unfinished is set while a run writes to the target: found set, a run died in the middle, or an
 	// rsync of it did, and may have left temporary files beside what it was copying.
 	Unfinished bool `json:"unfinished"`

@@ -100,6 +100,8 @@ func (r *run) fullBecause(batch *changes.Batch, missed string) string {
 	switch {
 	case r.retargeted:
 		return "the profile has another target"
+	case m.Unwritten:
+		return "what a full run copied may not have reached the target's disk"
 	case r.firstRun():
 		return "it is the first run"
 	case r.Full:
@@ -209,6 +211,9 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 			return nil, err
 		}
 		r.dropDiffering(p)
+		if r.memory.Unwritten {
+			p.add(changes.Change{Path: ".", Kind: changes.Subtree, Since: batch.Cut})
+		}
 	}
 	if r.tree.seen.catalog = r.catalog; r.catalog == nil && len(p.directories) > 0 {
 		r.tree.seen.catalog, _ = catalogOf(r.Dir)

@@ -189,6 +189,9 @@ func (r *run) locked(ctx context.Context, lock *targetLock) (err error) {
 	if err := r.probe(ctx); err != nil {
 		return absent(err)
 	}
+	if err := r.lookForUnwritten(ctx); err != nil {
+		return err
+	}
 	batch, err := r.cut(ctx)
 	if err != nil {
 		return err
@@ -286,7 +289,7 @@ func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
 		return errors.Join(err, disks.close())
 	}
 	if err := disks.sync(ctx); err != nil {
-		return err
+		return errors.Join(err, r.noteUnwritten(ctx, err))
 	}
 	if err := r.stillMet(ctx); err != nil {
 		return err
@@ -330,7 +333,7 @@ func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan)
 	}
 	if r.record.Mode == modeFull {
 		m.LastFull, m.Fingerprint = batch.Cut, r.Profile.Fingerprint()
-		m.Owed = r.incomplete()
+		m.Owed, m.Unwritten = r.incomplete(), false
 	}
 	return m.save()
 }

@@ -145,6 +145,7 @@ func TestFullBecause(t *testing.T) {
 		{"asked for", func(r *run, b *changes.Batch) { r.Full = true }, "it was asked for", 0},
 		{"accepted", func(r *run, b *changes.Batch) { r.Accept = true }, "source and target were accepted", time.Hour},
 		{"owed", func(r *run, b *changes.Batch) { r.memory.Owed = "it is owed" }, "it is owed", time.Hour},
+		{"unwritten", func(r *run, b *changes.Batch) { r.memory.Unwritten = true }, "what a full run copied may not", 0},
 		{"another target", func(r *run, b *changes.Batch) { r.retargeted = true }, "the profile has another target", time.Hour},
 		{"misheard before", func(r *run, b *changes.Batch) {
 			r.memory.Misheard = true

@@ -299,6 +299,33 @@ func (d *disks) sync(ctx context.Context) error {
 	return errors.Join(append(errs, d.close())...)
 }
 
+// lookForUnwritten looks whether the disk has what a full run wrote that died before it asked: syncfs(2) also reports
+// an error from before it was opened, if nobody has asked since.
+func (r *run) lookForUnwritten(ctx context.Context) error {
+	if r.DryRun || r.memory.Owed == "" || !r.Profile.Target.Local() {
+		return nil
+	}
+	disks, err := r.openDisks()
+	if err != nil {
+		return err
+	}
+	if err := disks.sync(ctx); err != nil {
+		r.say("what the run before wrote: %v", err)
+		r.memory.Unwritten = true
+	}
+	return nil
+}
+
+// noteUnwritten remembers that the target's disk did not take what a full run wrote. The kernel goes on showing it,
+// and a file of which it is true looks as it should by size and time. (What a list has is copied again in any case.)
+func (r *run) noteUnwritten(ctx context.Context, err error) error {
+	if r.record.Mode != modeFull || ctx.Err() != nil || errors.Is(err, rsync.ErrUnreachable) {
+		return nil
+	}
+	r.memory.Unwritten = true
+	return r.memory.save()
+}
+
 func (d *disks) close() error {
 	var errs []error
 	for _, f := range d.files {

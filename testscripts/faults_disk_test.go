@@ -1,6 +1,8 @@
 package testscripts
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -141,4 +143,35 @@ func unprivileged(t *testing.T) *site {
 	s.startWatcher("p")
 	s.says(0, "", "p")
 	return s
+}
+
+// TestUnwrittenTarget has a disk that takes some of what a first run writes and says so only when that is asked for:
+// until it is mounted again, the kernel shows contents that the disk does not have.
+func TestUnwrittenTarget(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	t.Parallel()
+	s := newSite(t, 0)
+	s.must(os.Mkdir(s.dir+"/thin", 0o755))
+	s.shell(s.dir, `mount -t tmpfs -o size=24m tmpfs thin
+truncate -s 100M thin/image
+mkfs.ext4 -q -O ^has_journal,^metadata_csum,^uninit_bg -E lazy_itable_init=0,nodiscard thin/image
+mount -o loop thin/image dst
+mkdir dst/t
+for i in $(seq 8); do head -c 4M /dev/urandom >src/$i; done`)
+	t.Cleanup(func() {
+		s.endWatcher(unix.SIGKILL)
+		_ = unix.Unmount(s.dir+"/dst", unix.MNT_DETACH)
+		_ = unix.Unmount(s.dir+"/thin", unix.MNT_DETACH)
+	})
+	s.profile("p", s.dir+"/dst/t", "[watch]", `backend = "fanotify"`)
+	s.startWatcher("p")
+	s.says(1, "making .* durable: ", "p")
+	s.shell(s.dir, "mount -o remount,size=200m thin")
+	if r := s.says(0, "", "p"); !strings.Contains(r.Reason, "may not have reached the target's disk") {
+		t.Errorf("the second run: %+v", r)
+	}
+	s.shell(s.dir, "umount dst; mount -o loop thin/image dst")
+	s.equal("p", s.dir+"/dst/t")
 }
