@@ -203,14 +203,14 @@ func (r *run) guardDeletions(ctx context.Context, p *plan) error {
 	switch unlimited := limit == (profile.Limit{}); {
 	case r.keepsExisting():
 		return r.noteExisting(ctx)
-	case unlimited && !r.firstRun():
+	case unlimited && !r.fresh:
 		return nil
 	}
 	deletions, err := r.deletions(ctx, p)
 	if err != nil {
 		return fmt.Errorf("counting what would be deleted: %w", err)
 	}
-	if r.firstRun() {
+	if r.fresh {
 		return r.guardFirst(deletions)
 	}
 	if n := len(deletions); !limit.Allows(n, r.memory.Entries) {
@@ -224,15 +224,12 @@ func (r *run) guardDeletions(ctx context.Context, p *plan) error {
 
 func (r *run) firstRun() bool { return r.memory.LastFull.IsZero() }
 
-func (r *run) keepsExisting() bool { return r.Existing == KeepExisting && r.firstRun() }
+func (r *run) keepsExisting() bool { return r.Existing == KeepExisting && r.fresh }
 
 // noteExisting remembers the top-most names that the target holds and the source does not, so that
-// this run and later ones keep them. One that did not come to its end has noted some already.
+// this run and later ones keep them.
 func (r *run) noteExisting(ctx context.Context) error {
 	existing := set{}
-	for _, path := range r.memory.Existing {
-		existing.add(string(path))
-	}
 	if _, err := r.dryEngine(existing.add).Extraneous(ctx); err != nil {
 		return fmt.Errorf("looking for what the target holds already: %w", err)
 	}

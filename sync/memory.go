@@ -37,6 +37,8 @@ type memory struct {
 	Entries      int                 `json:"entries"`
 	Probed       string              `json:"probed"` // the target that Capabilities are of
 	Capabilities *rsync.Capabilities `json:"capabilities,omitempty"`
+	// Begun says that a first run has begun to copy: what the target holds is its, but for Existing.
+	Begun bool `json:"begun,omitempty"`
 	// Existing are names on the target that were there before the first run, and that runs of a source
 	// and a target without a profile keep.
 	Existing [][]byte `json:"existing,omitempty"`
@@ -115,7 +117,7 @@ func (m *memory) changeTarget(id identity) {
 
 // forgetTarget makes the next run onto another target the first one onto it.
 func (m *memory) forgetTarget() {
-	m.Target, m.LastFull, m.Existing = identity{}, time.Time{}, nil
+	m.Target, m.LastFull, m.Begun, m.Existing = identity{}, time.Time{}, false, nil
 }
 
 func (m *memory) decode(data []byte) error {

@@ -104,6 +104,7 @@ type run struct {
 	probed bool // the target was asked what it keeps, by writing to it
 
 	retargeted bool // the profile has another target than at the last run
+	fresh      bool // nothing that the target holds is ours: no run has begun to copy to it
 
 	// renames are the renames within the source since the last run: old names and the new ones.
 	renames  map[string]string
@@ -183,6 +184,7 @@ func (r *run) locked(ctx context.Context, lock *targetLock) (err error) {
 	if err := r.meet(ctx); err != nil {
 		return err
 	}
+	r.fresh = r.firstRun() && !r.memory.Begun
 	if err := r.makeRemote(ctx); err != nil {
 		return absent(err)
 	}

@@ -226,7 +226,8 @@ func (r *run) begin() error {
 	if r.DryRun {
 		return nil
 	}
-	r.memory.Unfinished = true
+	r.memory.Unfinished, r.memory.Begun = true, true
+	r.rememberWriting()
 	if r.record.Mode == modeFull { // the source and target that this one accepted are remembered now
 		r.memory.Owed = "a full run did not come to its end"
 	}

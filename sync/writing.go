@@ -66,6 +66,21 @@ func (r *run) addWriting(ctx context.Context, p *planner) error {
 	return nil
 }
 
+// rememberWriting adds what is open for writing now to what was at the last run that came to its end: should this one
+// not, the next has to copy both.
+func (r *run) rememberWriting() {
+	m := r.memory
+	known := set{}
+	for _, w := range m.Writing {
+		known.add(string(w.Path))
+	}
+	for _, w := range r.open {
+		if !known.has(string(w.Path)) {
+			m.Writing = append(m.Writing, w)
+		}
+	}
+}
+
 // doubted reports whether a write that renewed this ctime may go on still.
 func (r *run) doubted(st *unix.Stat_t) bool {
 	return !time.Unix(st.Ctim.Unix()).Before(r.memory.Copied.Add(-ctimeMargin))

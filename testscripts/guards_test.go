@@ -159,6 +159,30 @@ func TestKeepsExisting(t *testing.T) {
 	s.holds(true, "dst/f", "dst/precious", "dst/x/precious")
 }
 
+// TestFirstRunBrokenOff ends a first run in the middle. What the target has then is that run's, and no reason to refuse
+// the next one or to keep what the source loses meanwhile.
+func TestFirstRunBrokenOff(t *testing.T) {
+	for _, oneshot := range []bool{false, true} {
+		s := newSite(t, 0)
+		args := []string{"p"}
+		s.profile("p", s.dir+"/dst", "[watch]", `backend = "none"`)
+		if oneshot {
+			args = []string{s.dir + "/src", s.dir + "/dst"}
+			s.writes("dst/precious")
+		}
+		s.writes("src/f", "src/gone", "src/d/gone")
+		once := s.t.TempDir() + "/once"
+		s.asRsync(`case "$*" in *progress2*) [ -e ` + once + ` ] || { touch ` + once + `; $rsync "$@"; touch ` + s.dir + `/dst/d/.gone.Ab12Cd; exit 20; };; esac`)
+		s.syncs("failed", args...)
+		s.holds(true, "dst/gone", "dst/d/gone")
+		s.shell(s.dir, "rm -r src/gone src/d")
+		s.syncs("ok", args...)
+		s.holds(false, "dst/gone", "dst/d")
+		s.holds(true, "dst/f")
+		s.holds(oneshot, "dst/precious")
+	}
+}
+
 // A deletion that failed because the directory could not be read is made up for when it can be.
 func TestUnreadDirectory(t *testing.T) {
 	s := newSite(t, nobody)
