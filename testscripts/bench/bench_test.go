@@ -11,7 +11,7 @@ import (
 
 // TestMain lets the test binary be the writer, as the program is.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == writeCommand || os.Args[1] == discardCommand) {
+	if len(os.Args) > 1 && slices.Contains([]string{writeCommand, discardCommand, walkCommand}, os.Args[1]) {
 		main()
 	}
 	os.Exit(m.Run())

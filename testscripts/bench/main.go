@@ -42,6 +42,9 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == discardCommand {
 		exit(discardEvents(os.Args[2]))
 	}
+	if len(os.Args) == 3 && os.Args[1] == walkCommand {
+		exit(walk(os.Args[2]))
+	}
 	var o options
 	flag.StringVar(&o.dir, "dir", os.TempDir(), "make the tree in a new directory in `DIR`, on a disk")
 	flag.IntVar(&o.dirs, "dirs", 71_169, "directories in the tree; each holds 10 files")
