@@ -1,10 +1,14 @@
 package changes
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"net"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -110,4 +114,55 @@ func TestWatcherEndsWhileAsked(t *testing.T) {
 	if err != nil || !slices.Equal(pathsOf(batch.Changes), []string{"a"}) || len(batch.Gaps) == 0 {
 		t.Errorf("cut: %+v, %v", batch, err)
 	}
+}
+
+// FuzzReply: an answer is an error, or one of a watcher that did what it was asked for; what a cut goes by is checked
+// by cutWatched.
+func FuzzReply(f *testing.F) {
+	f.Add([]byte(`{"batch":"A","cut":"2026-01-01T00:00:00Z","profiles":{"p":{"backend":"fanotify"}}}`))
+	f.Add([]byte(`{"error":"no space left on device","errno":28}`))
+	f.Add([]byte(`{"unwatched":true}`))
+	f.Add([]byte(`{"process":{"pid":7,"only":["p"]}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := readReply(bytes.NewReader(text))
+		if err != nil && !reflect.DeepEqual(r, reply{}) {
+			t.Errorf("%v, and %+v", err, r)
+		}
+		if err == nil && (r.Error != "" || r.Unwatched) {
+			t.Errorf("taken for an answer: %+v", r)
+		}
+	})
+}
+
+// FuzzRequest: rubbish is no request that does anything.
+func FuzzRequest(f *testing.F) {
+	f.Add([]byte(`{"op":"cut","profile":"p"}`))
+	f.Add([]byte(`{"op":"status"}`))
+	w := &Watcher{}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		req, err := decodeRequest(bytes.NewReader(text))
+		if err != nil && req != (request{}) {
+			t.Errorf("%v, and %+v", err, req)
+		}
+		known := req.Op == "status" || req.Op == "process"
+		if r := w.answer(t.Context(), req); !known && !r.Unwatched {
+			t.Errorf("%+v is answered by %+v", req, r)
+		}
+	})
+}
+
+// FuzzLine: what a line of any text decodes to is what it was made of.
+func FuzzLine(f *testing.F) {
+	f.Add([]byte(` {"id":"A","through":7}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		line := append(fmt.Appendf(nil, "%0*x", sumLen, crc32.Checksum(text, crcTable)), text...)
+		var b, same batchFile
+		if decodeLine(line, &b) != nil {
+			return
+		}
+		again, err := encodeLine(b, 0)
+		if err != nil || decodeLine(again, &same) != nil || same != b {
+			t.Errorf("%q: %+v and %+v, %v", line, b, same, err)
+		}
+	})
 }

@@ -160,6 +160,10 @@ func readRequest(ctx context.Context, conn *net.UnixConn) (req request, err erro
 	conn.SetReadDeadline(time.Now().Add(requestWithin))
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	return decodeRequest(conn)
+}
+
+func decodeRequest(conn io.Reader) (req request, err error) {
 	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&req); err != nil {
 		return request{}, fmt.Errorf("reading the request: %w", err)
 	}
@@ -199,10 +203,14 @@ func ask(ctx context.Context, socket string, req request) (reply, error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	var r reply
 	if err := json.NewEncoder(conn).Encode(req); err != nil {
 		return reply{}, fmt.Errorf("asking the watcher: %w", hungUp(err))
 	}
+	return readReply(conn)
+}
+
+// readReply reads a watcher's answer. One by which it did not do what it was asked for is an error.
+func readReply(conn io.Reader) (r reply, err error) {
 	if err := json.NewDecoder(io.LimitReader(conn, maxReply)).Decode(&r); err != nil {
 		return reply{}, fmt.Errorf("reading the watcher's answer: %w", hungUp(err))
 	}
