@@ -89,9 +89,14 @@ func (l *linkFinder) addHandleOn(mount string, c changes.Change) error {
 	if err := unix.Fstat(fd, &st); err != nil || st.Nlink == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return err
 	}
-	f := l.file(&st)
-	f.told = append(f.told, c)
+	l.addFile(&st, c)
 	return nil
+}
+
+// addFile adds a file of which no name in the source is told.
+func (l *linkFinder) addFile(st *unix.Stat_t, told changes.Change) {
+	f := l.file(st)
+	f.told = append(f.told, told)
 }
 
 // addBelow adds the files with several names directly in dir or, if deep, anywhere below.

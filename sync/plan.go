@@ -97,6 +97,7 @@ func (p *planner) add(c changes.Change) {
 	switch a := p.tree.ancestry(parent(c.Path)); a.state {
 	case left:
 		p.attributes.add(parent(a.at)) // the time of a directory changes also with what is left out of it
+		p.addFileLeft(c)
 		return
 	case missing:
 		p.addGone(a.at)
@@ -117,6 +118,7 @@ func (p *planner) add(c changes.Change) {
 		} else {
 			p.addLeft(c.Path)
 		}
+		p.addFileLeft(c)
 	default:
 		p.addPresent(c, &st)
 	}
@@ -200,6 +202,13 @@ func (p *planner) addLeft(path string) {
 		p.listings.add(parent(path))
 	} else {
 		p.attributes.add(parent(path))
+	}
+}
+
+// addFileLeft looks for the file of a name that is left out: it may have others that are not.
+func (p *planner) addFileLeft(c changes.Change) {
+	if st, err := p.tree.stat(c.Path); err == nil && manyNames(&st) {
+		p.links.addFile(&st, c)
 	}
 }
 

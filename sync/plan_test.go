@@ -22,7 +22,7 @@ touch f g.tmp d/x d/y.tmp d/sub/z e/w e/target/x cache/c only/o tree/t tree/a/b/
 truncate -s 1M large
 ln -s d symlink; ln -s nowhere dangling
 mkfifo fifo
-echo 1 >one; ln one links/two; ln one links/in/three; ln one links/four.tmp
+echo 1 >one; ln one links/two; ln one links/in/three; ln one links/four.tmp; ln one cache/five
 echo 2 >inner; ln inner inner.tmp
 echo 3 >outer; ln outer ../outside
 ln -P symlink links/symlink2
@@ -69,7 +69,9 @@ func TestPlan(t *testing.T) {
 
 		{"several names", "content one", one},
 		{"several names, changed by two", "content links/two, attributes links/in/three", one},
-		{"several names, changed by an excluded one", "content links/four.tmp", "attributes links"},
+		{"several names, changed by an excluded one", "content links/four.tmp", "attributes links|" + one},
+		{"several names, changed by one in an excluded directory", "attributes cache/five", "attributes .|" + one},
+		{"several names, all excluded", "content inner.tmp, content cache/c", "attributes .|content inner"},
 		{"several names below a subtree", "subtree links", one + "|links links/symlink2 symlink|subtrees links"},
 		{"several names in a directory", "directory links/in", "directories links/in|" + one},
 		{"all others excluded", "content inner", "content inner"},
