@@ -31,7 +31,9 @@ type fileID struct{ dev, inode uint64 }
 type linked struct {
 	names set
 	links uint64 // as fstat tells; the file has names elsewhere if there are fewer in names
-	told  []changes.Change
+	// version is of a moment before the copy; 0: what comes next may leave the file with the same one.
+	version scan.Version
+	told    []changes.Change
 }
 
 func (f *linked) incomplete() bool { return uint64(len(f.names)) < f.links }
@@ -55,8 +57,12 @@ func (l *linkFinder) file(st *unix.Stat_t) *linked {
 	if l.files[id] == nil {
 		l.files[id] = &linked{names: set{}}
 	}
-	l.files[id].links = uint64(st.Nlink)
-	return l.files[id]
+	f := l.files[id]
+	f.links, f.version = uint64(st.Nlink), 0
+	if l.tree.seen.settled(st) {
+		f.version = fileVersion(*st)
+	}
+	return f
 }
 
 // addHandle adds a file whose names are not known; one that has no name any more is passed over. On
@@ -131,19 +137,19 @@ func (l *linkFinder) note(ctx context.Context, err error) error {
 
 // groups returns the names of each file. The tree is read only if a name is not known yet, and then
 // without looking at files themselves.
-func (l *linkFinder) groups(ctx context.Context) ([][]string, error) {
+func (l *linkFinder) groups(ctx context.Context) (otherNames, error) {
 	if l.incomplete() {
 		if err := l.findAll(ctx); err != nil {
 			return nil, err
 		}
 	}
-	var groups [][]string
+	var groups otherNames
 	for _, f := range l.files {
 		if len(f.names) > 0 {
-			groups = append(groups, f.names.sorted())
+			groups = append(groups, named{f.names.sorted(), f.version})
 		}
 	}
-	slices.SortFunc(groups, func(a, b []string) int { return slices.Compare(a, b) })
+	slices.SortFunc(groups, func(a, b named) int { return slices.Compare(a.names, b.names) })
 	return groups, nil
 }
 

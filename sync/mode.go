@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	gosync "sync"
 	"time"
 
@@ -223,9 +224,10 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 		return nil, err
 	}
 	plan.entries = entries
-	if plan.allLinks, err = links.groups(ctx); err != nil {
+	if plan.allNamed, err = links.groups(ctx); err != nil {
 		return nil, err
 	}
+	plan.allLinks = plan.allNamed.names()
 	for _, err := range append(plan.unread, links.unread...) { // rsync will say what is wrong with these paths
 		r.say("reading the source: %v", err)
 	}
@@ -235,19 +237,33 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 // namesOnly reports whether the watcher knows no files, only names.
 func (r *run) namesOnly() bool { return r.record.Backend == "inotify" }
 
-// addOtherNames puts in doubt every remembered name of a file of which another name is.
+// addOtherNames puts in doubt every remembered name of a file of which another name is, or that is not
+// what was copied.
 func (r *run) addOtherNames(p *planner) error {
-	if !r.namesOnly() || len(p.changes) == 0 {
+	if !r.namesOnly() {
 		return nil
 	}
 	known, err := recallNames(r.Dir)
 	if err != nil && !errors.Is(err, errDamaged) { // for that the run is full
 		return fmt.Errorf("recalling the names of files: %w", err)
 	}
-	for _, name := range known.touched(p.inDoubt) {
-		p.add(changes.Change{Path: name, Kind: changes.Content, Since: time.Now()})
+	doubted, rest := known.divide(func(file named) bool {
+		return slices.ContainsFunc(file.names, p.inDoubt) || r.rewritten(file)
+	})
+	for _, file := range doubted {
+		for _, name := range file.names {
+			p.add(changes.Change{Path: name, Kind: changes.Content, Since: time.Now()})
+		}
 	}
+	r.named, r.forgotten = rest, len(doubted) > 0
 	return nil
+}
+
+// rewritten reports whether a file is not what was copied of it, whoever changed it by whatever name. What
+// cannot be looked at cannot be copied either.
+func (r *run) rewritten(file named) bool {
+	st, err := r.tree.stat(file.names[0])
+	return err == nil && fileVersion(st) != file.version || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
 }
 
 // addRenewed puts in doubt every file with a ctime since the last run, if a name has come and gone
@@ -293,18 +309,14 @@ func (r *run) cameAndWent(p *planner) bool {
 
 // rememberNames keeps the names of the files that the run copied and that have several.
 func (r *run) rememberNames(p *plan) error {
-	full := r.record.Mode == modeFull
-	if !full && (!r.namesOnly() || len(p.links) == 0) {
-		return nil
-	}
-	known := otherNames(p.allLinks)
-	if !full {
-		var err error
-		if known, err = recallNames(r.Dir); err != nil {
-			return fmt.Errorf("recalling the names of files: %w", err)
+	known := p.allNamed
+	if r.record.Mode != modeFull {
+		if !r.namesOnly() || len(p.named) == 0 && !r.forgotten {
+			return nil
 		}
+		known = r.named
 	}
-	if err := known.with(p.links).save(r.Dir); err != nil {
+	if err := known.with(p.named).save(r.Dir); err != nil {
 		return fmt.Errorf("remembering the names of files: %w", err)
 	}
 	return nil

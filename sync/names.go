@@ -8,20 +8,52 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"rsince/changes/scan"
 )
 
 // A watcher that hears only names cannot tell which file was written through a name that is gone
-// before anybody looked, nor what other names that file has. So runs after such a watcher remember the
-// names of every file with several as they were last copied, and when one of them is touched, all are
-// in doubt. A watcher that knows files by their handles needs no such memory.
+// before anybody looked, nor what other names that file has, and hears nothing of a name outside the
+// source. So runs after such a watcher remember the names of every file with several, and which version
+// of it they copied: when a name is touched, or the file is of another version, all of them are in doubt.
+// A watcher that knows files by their handles needs no such memory.
 
-// otherNames is a memory of files with several names, each file's names together.
-type otherNames [][]string
+// otherNames is a memory of files with several names.
+type otherNames []named
+
+// named has the names in the source of one file, which may have more elsewhere.
+type named struct {
+	names   []string
+	version scan.Version // what was copied of it, or older; 0: not known
+}
+
+// fileVersion gives the version of a file that its names lead to. The inode's number is left out, for some
+// file systems on which nothing but names is heard give a file another one now and then; that a name leads
+// to another file is heard.
+func fileVersion(st unix.Stat_t) scan.Version {
+	st.Ino = 0
+	return scan.VersionOf(&st)
+}
+
+func (o otherNames) names() [][]string {
+	var names [][]string
+	for _, file := range o {
+		names = append(names, file.names)
+	}
+	return names
+}
 
 func namesFile(dir string) string { return filepath.Join(dir, "names") }
 
-// recallNames reads the file: names with a zero byte behind each, and one more behind a file's last;
-// errDamaged if it is not what was written.
+// namesHeader is the first line of the file. Behind it come of each file the version, in hexadecimal, and
+// the names, with a zero byte behind each, and one more behind the last.
+const namesHeader = "rsince names 2\n"
+
+// recallNames reads the file; errDamaged if it is not what was written.
 func recallNames(dir string) (otherNames, error) {
 	data, err := os.ReadFile(namesFile(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -33,17 +65,21 @@ func recallNames(dir string) (otherNames, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", namesFile(dir), err)
 	}
+	text, ok := bytes.CutPrefix(text, []byte(namesHeader))
+	if !ok {
+		return nil, fmt.Errorf("reading %s: %w", namesFile(dir), errDamaged)
+	}
 	var all otherNames
-	for group := range bytes.SplitSeq(text, []byte{0, 0}) {
-		var names []string
-		for name := range bytes.SplitSeq(group, []byte{0}) {
-			if len(name) > 0 {
-				names = append(names, string(name))
-			}
+	for file := range bytes.SplitSeq(text, []byte{0, 0}) {
+		version, names, ok := strings.Cut(string(file), "\x00")
+		if !ok { // behind the last file
+			break
 		}
-		if len(names) > 1 {
-			all = append(all, names)
+		v, err := strconv.ParseUint(version, 16, 64)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", namesFile(dir), errDamaged)
 		}
+		all = append(all, named{strings.Split(names, "\x00"), scan.Version(v)})
 	}
 	return all, nil
 }
@@ -51,37 +87,33 @@ func recallNames(dir string) (otherNames, error) {
 // save makes the memory that of the next run. It is written before a batch is acknowledged and says
 // then at most too much, which costs a copy.
 func (o otherNames) save(dir string) error {
-	var b bytes.Buffer
-	for _, names := range o {
-		for _, name := range names {
-			b.WriteString(name)
-			b.WriteByte(0)
+	b := []byte(namesHeader)
+	for _, file := range o {
+		b = append(strconv.AppendUint(b, uint64(file.version), 16), 0)
+		for _, name := range file.names {
+			b = append(append(b, name...), 0)
 		}
-		b.WriteByte(0)
+		b = append(b, 0)
 	}
-	return writeSummed(namesFile(dir), b.Bytes())
+	return writeSummed(namesFile(dir), b)
 }
 
-// touched gives the names of all files of which at least one name is in doubt.
-func (o otherNames) touched(inDoubt func(path string) bool) []string {
-	var names []string
-	for _, group := range o {
-		if slices.ContainsFunc(group, inDoubt) {
-			names = append(names, group...)
+// divide parts the files that are in doubt from the others.
+func (o otherNames) divide(inDoubt func(named) bool) (doubted, rest otherNames) {
+	for _, file := range o {
+		if inDoubt(file) {
+			doubted = append(doubted, file)
+		} else {
+			rest = append(rest, file)
 		}
 	}
-	return names
+	return doubted, rest
 }
 
 // with is the memory after a run that copied these files: they take the place of what was known of any
 // of their names.
-func (o otherNames) with(copied [][]string) otherNames {
-	fresh := set{}
-	for _, names := range copied {
-		for _, name := range names {
-			fresh.add(name)
-		}
-	}
-	kept := slices.DeleteFunc(slices.Clone(o), func(names []string) bool { return slices.ContainsFunc(names, fresh.has) })
+func (o otherNames) with(copied otherNames) otherNames {
+	fresh := setOf(copied.names()...)
+	kept := slices.DeleteFunc(slices.Clone(o), func(file named) bool { return slices.ContainsFunc(file.names, fresh.has) })
 	return append(kept, copied...)
 }

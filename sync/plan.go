@@ -28,6 +28,10 @@ type plan struct {
 	entries  int        // of the source, if the run has read all of it
 	allLinks [][]string // of a full run: all files with several names
 
+	// What is to be remembered of files with several names, here or elsewhere: of those that are copied,
+	// and in a full run of all.
+	named, allNamed otherNames
+
 	changes map[string]changes.Change // by path, for those that fail
 	// carried stay in the journal, however the passes end.
 	carried []changes.Change
@@ -236,7 +240,8 @@ func (p *planner) finish(ctx context.Context) (*plan, error) {
 		return nil, fmt.Errorf("looking for all names of changed files: %w", err)
 	}
 	plan := &plan{changes: p.changes, carried: append(p.carried, p.links.unfound()...), unread: p.links.unread}
-	for _, names := range groups {
+	plan.named = groups
+	for _, names := range groups.names() {
 		for _, name := range names {
 			p.tidy(name)
 		}

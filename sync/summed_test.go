@@ -3,6 +3,7 @@ package sync
 import (
 	"errors"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -36,7 +37,7 @@ func TestFlippedByte(t *testing.T) {
 	}
 	m.Entries, m.LastFull, m.Copied, m.Existing = 12, time.Now(), time.Now(), [][]byte{[]byte("precious")}
 	v := &Verified{At: time.Now(), Run: "20060102T150405Z-4f2a", Missed: 3}
-	names := otherNames{{"a", "d/b"}, {"c", "e"}}
+	names := otherNames{{[]string{"a", "d/b"}, 7}, {[]string{"c"}, 0}}
 	if err := errors.Join(m.save(), v.save(dir), names.save(dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,7 @@ func TestFlippedByte(t *testing.T) {
 	again, err := recall(dir)
 	verified, verifiedErr := LastVerified(dir)
 	known, namesErr := recallNames(dir)
-	if err := errors.Join(err, verifiedErr, namesErr); err != nil || again.Entries != 12 || verified.Missed != 3 || len(known) != 2 {
-		t.Errorf("whole: %+v, %+v, %q, %v", again, verified, known, err)
+	if err := errors.Join(err, verifiedErr, namesErr); err != nil || again.Entries != 12 || verified.Missed != 3 || !reflect.DeepEqual(known, names) {
+		t.Errorf("whole: %+v, %+v, %v, %v", again, verified, known, err)
 	}
 }

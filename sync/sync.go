@@ -117,6 +117,8 @@ type run struct {
 	incompleteCatalog bool
 	reconciling       bool          // the source is to be held against the catalog
 	clockSetBack      bool          // since the last run; ctimes tell nothing about order
+	named             otherNames    // what is remembered of files that are not in doubt
+	forgotten         bool          // more was remembered
 	ripe              time.Duration // see planner
 	unfound           []string      // why files known by their handle could not be looked for
 	open              []writing     // files that somebody has open for writing
