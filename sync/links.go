@@ -30,13 +30,11 @@ type fileID struct{ dev, inode uint64 }
 
 type linked struct {
 	names set
-	links uint64 // as fstat tells; the file has names elsewhere if there are fewer in names
+	links uint64 // as fstat tells
 	// version is of a moment before the copy; 0: what comes next may leave the file with the same one.
 	version scan.Version
 	told    []changes.Change
 }
-
-func (f *linked) incomplete() bool { return uint64(len(f.names)) < f.links }
 
 // manyNames reports whether a file that is no directory has other names.
 func manyNames(st *unix.Stat_t) bool { return st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR }
@@ -155,11 +153,17 @@ func (l *linkFinder) groups(ctx context.Context) (otherNames, error) {
 
 func (l *linkFinder) incomplete() bool {
 	for _, f := range l.files {
-		if f.incomplete() {
+		if l.lacks(f) {
 			return true
 		}
 	}
 	return false
+}
+
+// lacks reports whether a file may have more names than were found. What is mounted in the source can show
+// a name of it at several places.
+func (l *linkFinder) lacks(f *linked) bool {
+	return len(l.tree.mounts) > 0 || uint64(len(f.names)) < f.links
 }
 
 // unfound gives the changes of files some of whose names may be where the tree could not be read.
@@ -170,7 +174,7 @@ func (l *linkFinder) unfound() []changes.Change {
 	reason, _, _ := strings.Cut(l.unread[0].Error(), "\n")
 	var unfound []changes.Change
 	for _, f := range l.files {
-		if !f.incomplete() {
+		if !l.lacks(f) {
 			continue
 		}
 		for _, c := range f.told {

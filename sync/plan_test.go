@@ -189,6 +189,25 @@ func TestHandles(t *testing.T) {
 	}
 }
 
+// TestSeenTwice: a name that is seen through two mounts does not stand for another one of its file.
+func TestSeenTwice(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	root := sourceOf(t, `mkdir a b; echo 1 >a/f; ln a/f a/g`)
+	if err := unix.Mount(root+"/a", root+"/b", "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(root+"/b", unix.MNT_DETACH) })
+	for _, changes := range []string{"content a/f, content b/f", "content a/f, directory b", "content a/f, content a/g"} {
+		tree := treeOf(t, root)
+		tree.mounts = []string{"b"}
+		if got := planned(t, newPlanner(tree), changes); !strings.Contains(got, "links a/f a/g b/f b/g") {
+			t.Errorf("%s: got %q", changes, got)
+		}
+	}
+}
+
 // TestLongPaths looks at names beyond the 4,095 bytes of one system call.
 func TestLongPaths(t *testing.T) {
 	root := t.TempDir()
