@@ -62,7 +62,6 @@ func (r *run) makeRemote(ctx context.Context) error {
 	}
 	making := *r.engine
 	making.Progress = nil
-	making.Filters = []string{"--filter=- *"} // "." stands also for the names directly in it
 	making.Options = append(slices.Clone(making.Options), "--omit-dir-times")
 	if _, err := making.Paths(ctx, []string{"."}, false); err != nil {
 		return fmt.Errorf("making %s: %w", r.Profile.Target, err)

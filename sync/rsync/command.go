@@ -14,6 +14,8 @@ type pass struct {
 	// list are the names it is given, each with suffix; nil: it is not given a list.
 	list   []string
 	suffix string
+	// alone: what is below the names in list is not copied.
+	alone bool
 	// finds: it finds names in the source by itself, so OneFileSystem applies.
 	finds bool
 	// groups are the names in list by file: those of one are not to be divided between rsyncs.
@@ -79,6 +81,9 @@ func (e *Engine) arguments(p pass) []string {
 		args = append([]string{"-a", "--numeric-ids"}, e.attributes()...)
 	}
 	args = append(args, "--8-bit-output", "--no-human-readable", "--no-msgs2stderr", "--out-format="+itemFormat, "--force")
+	if p.alone {
+		args = append(args, "--no-r", "--dirs")
+	}
 	args = append(args, p.args...)
 	args = append(args, e.filters(p)...)
 	if p.finds && e.OneFileSystem {

@@ -67,8 +67,22 @@ type Progress struct {
 // Paths copies the listed names and nothing below them. With unknownContent they are also copied
 // when size and time agree with the target's, because a change can hide behind that.
 func (e *Engine) Paths(ctx context.Context, paths []string, unknownContent bool) (Result, error) {
-	args := append([]string{"--no-r", "--dirs"}, ignoring(unknownContent)...)
-	return e.runList(ctx, pass{args: args}, paths)
+	named := except(paths, map[string]bool{".": true})
+	total, err := e.runList(ctx, pass{args: ignoring(unknownContent), alone: true}, named)
+	if err != nil || len(named) == len(paths) {
+		return total, err
+	}
+	res, err := e.root(ctx)
+	total.Add(res)
+	return total, err
+}
+
+// root gives the target the attributes of the source itself. In a list rsync takes "." for what is in it, with "--dirs"
+// for the names directly in it; here a filter hides those on both sides.
+func (e *Engine) root(ctx context.Context) (Result, error) {
+	hiding := *e
+	hiding.Filters = []string{"--filter=- *"}
+	return hiding.runList(ctx, pass{alone: true}, []string{"."})
 }
 
 // Directories makes the direct entries of each listed directory what they are in the source:
@@ -103,12 +117,12 @@ func (e *Engine) Subtrees(ctx context.Context, paths []string) (Result, error) {
 // many have failed: then all have.
 func (e *Engine) Links(ctx context.Context, groups [][]string, unknownContent bool) (Result, error) {
 	var total Result
-	args := append([]string{"--no-r", "--dirs"}, ignoring(unknownContent)...)
+	args := ignoring(unknownContent)
 	if e.Capabilities.Hardlinks {
 		args = append(args, "-H")
 	}
 	for _, some := range gather(groups, linksPerRun) {
-		res, err := e.runList(ctx, pass{args: args, groups: some}, slices.Concat(some...))
+		res, err := e.runList(ctx, pass{args: args, alone: true, groups: some}, slices.Concat(some...))
 		total.Add(res)
 		if err != nil {
 			return total, err
@@ -123,8 +137,8 @@ func (e *Engine) Deletions(ctx context.Context, paths []string) (Result, error) 
 	if !e.Capabilities.DeleteMissingArgs {
 		return e.deleteByListing(ctx, paths)
 	}
-	args := []string{"--no-r", "--dirs", "--delete-missing-args", "-I"}
-	return e.runList(ctx, pass{args: args, finds: true}, paths)
+	args := []string{"--delete-missing-args", "-I"}
+	return e.runList(ctx, pass{args: args, alone: true, finds: true}, paths)
 }
 
 // Full compares everything by size and time and, if extraneous names are to go, deletes what the

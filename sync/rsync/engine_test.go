@@ -2,12 +2,16 @@ package rsync
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"rsince/sync/rsync/rsynctest"
 )
 
 // everything is what a Linux file system such as ext4 keeps.
@@ -36,6 +40,27 @@ func newEngine(t *testing.T) *Engine {
 		}
 	}
 	return e
+}
+
+// elsewhere runs a test with a target on this machine, over ssh and on a daemon; it gets the directory that the target is.
+func elsewhere(t *testing.T, test func(t *testing.T, e *Engine, target string)) {
+	needRoot(t)
+	t.Run("local", func(t *testing.T) {
+		e := newEngine(t)
+		test(t, e, e.Target)
+	})
+	t.Run("ssh", func(t *testing.T) {
+		e := newEngine(t)
+		server, target := rsynctest.StartSSH(t), e.Target
+		e.Options, e.Target = []string{"--rsh=" + server.Shell}, server.Host+":"+target
+		test(t, e, target)
+	})
+	t.Run("daemon", func(t *testing.T) {
+		e := newEngine(t)
+		target := e.Target
+		e.Target = rsynctest.StartDaemon(t, target, "use chroot = yes")
+		test(t, e, target)
+	})
 }
 
 type testLog struct{ t *testing.T }
@@ -153,4 +178,53 @@ func TestDeletions(t *testing.T) {
 			t.Errorf("missing args %v: done %d, deleted %d", missingArgs, res.Done, res.Deleted)
 		}
 	}
+}
+
+// The root itself stands for nothing that is in it, here and on another machine, whatever the filters show.
+func TestRootAlone(t *testing.T) {
+	elsewhere(t, func(t *testing.T, e *Engine, target string) {
+		write(t, e.Source, "listed=1", "name=1", "new=1")
+		if err := os.Link(filepath.Join(e.Source, "name"), filepath.Join(e.Source, "other name")); err != nil {
+			t.Fatal(err)
+		}
+		write(t, target, "name=altered", "bystander/x=1")
+		at := time.Date(2001, 2, 3, 4, 5, 6, 7, time.UTC)
+		for i, paths := range [][]string{{"."}, {".", "listed"}} {
+			mode := os.FileMode(0o750 - i)
+			e.Filters = [][]string{nil, {"--filter=+ /listed", "--filter=- *"}}[i]
+			if err := errors.Join(os.Chmod(e.Source, mode), os.Chtimes(e.Source, at, at)); err != nil {
+				t.Fatal(err)
+			}
+			res, err := e.Paths(t.Context(), paths, true)
+			if err != nil || len(res.Failed) > 0 || res.Done != len(paths) {
+				t.Fatalf("%+v, %v", res, err)
+			}
+			info, err := os.Stat(target)
+			if err != nil || info.Mode().Perm() != mode || !info.ModTime().Equal(at) {
+				t.Errorf("%q: %v, %v", paths, info, err)
+			}
+		}
+		if got, _ := os.ReadFile(filepath.Join(target, "name")); string(got) != "altered" {
+			t.Errorf("what was not listed became %q", got)
+		}
+		if got := strings.Join(names(t, target), " "); got != "bystander listed name" {
+			t.Errorf("the target holds %s", got)
+		}
+	})
+}
+
+// names lists a directory.
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	return names
 }
