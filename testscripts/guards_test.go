@@ -148,15 +148,25 @@ func TestMovedIntoExcluded(t *testing.T) {
 // does not come to its end.
 func TestKeepsExisting(t *testing.T) {
 	s := newSite(t, 0)
-	s.writes("src/f", "src/x", "dst/precious", "dst/x/precious")
-	oneshot := []string{s.dir + "/src", s.dir + "/dst"}
+	ssh := rsynctest.StartSSH(t)
+	s.env = append(s.env, "RSYNC_RSH="+ssh.Shell)
+	s.writes("src/f", "src/x")
 	once := s.t.TempDir() + "/once"
 	s.asRsync(`case "$*" in *progress2*) [ -e ` + once + ` ] || { touch ` + once + `; exit 12; };; esac`)
-	s.syncs("failed", oneshot...)
-	s.syncs("partial", oneshot...)
-	s.syncs("partial", oneshot...)
-	s.syncs("partial", append(oneshot, "--full")...)
-	s.holds(true, "dst/f", "dst/precious", "dst/x/precious")
+	for dir, target := range map[string]string{
+		"dst":    s.dir + "/dst",
+		"ssh":    ssh.Host + ":" + s.dir + "/ssh",
+		"daemon": rsynctest.StartDaemon(t, s.dir+"/daemon", "use chroot = yes"),
+	} {
+		s.writes(dir+"/precious", dir+"/x/precious")
+		_ = os.Remove(once)
+		oneshot := []string{s.dir + "/src", target}
+		s.syncs("failed", oneshot...)
+		s.syncs("partial", oneshot...)
+		s.syncs("partial", oneshot...)
+		s.syncs("partial", append(oneshot, "--full")...)
+		s.holds(true, dir+"/f", dir+"/precious", dir+"/x/precious")
+	}
 }
 
 // TestFirstRunBrokenOff ends a first run in the middle. What the target has then is that run's, and no reason to refuse

@@ -83,6 +83,9 @@ func (e *Engine) arguments(p pass) []string {
 	args = append(args, "--8-bit-output", "--no-human-readable", "--no-msgs2stderr", "--out-format="+itemFormat, "--force")
 	if p.alone {
 		args = append(args, "--no-r", "--dirs")
+		if remote(e.Target) {
+			args = append(args, sendingFilters)
+		}
 	}
 	args = append(args, p.args...)
 	args = append(args, e.filters(p)...)
@@ -117,6 +120,12 @@ func (e *Engine) filters(p pass) []string {
 	args = append(args, e.Filters...)
 	return append(args, p.only...)
 }
+
+// sendingFilters has rsync send the filters to the one on another machine, which gets them only if it is to delete what
+// the source does not have (exclude.c, receiver_wants_list). Without them it does not know what is to stay in a directory
+// that goes or becomes something else. In a listed directory nothing is deleted for it, unless the name ends in a slash or
+// is ".", nor in the parents of listed names: they are no FLAG_CONTENT_DIR (flist.c and generator.c, 3.2.0 to 3.5.0).
+const sendingFilters = "--delete"
 
 // attributes returns the arguments for what the target can keep.
 func (e *Engine) attributes() []string {

@@ -28,7 +28,7 @@ type Engine struct {
 	// rsync://host/module/path.
 	Target string
 	// Filters are complete arguments such as "--filter=- *.tmp". They apply to names that rsync finds
-	// by itself on either side; that no listed path is excluded is for the caller to see to.
+	// by itself on either side, also on another machine; that no listed path is excluded is for the caller to see to.
 	Filters []string
 	// OneFileSystem keeps passes that find names by themselves on the file system of what is listed.
 	OneFileSystem bool
@@ -145,8 +145,11 @@ func (e *Engine) Deletions(ctx context.Context, paths []string) (Result, error) 
 // source does not have. It does not preserve hard links; Links does.
 func (e *Engine) Full(ctx context.Context, deleting bool) (Result, error) {
 	args := []string{"-r", "--info=progress2,stats2"}
-	if deleting {
+	switch {
+	case deleting:
 		args = append(args, "--delete")
+	case remote(e.Target):
+		args = append(args, sendingFilters, "--filter=P *")
 	}
 	return e.run(ctx, pass{args: args, finds: true, full: true})
 }

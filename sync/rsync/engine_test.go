@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"rsince/sync/rsync/rsynctest"
 )
 
@@ -227,4 +229,64 @@ func names(t *testing.T, dir string) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// Filters keep names on the target in every pass, here and on another machine; and what is beside listed names, or in
+// listed directories, stays there.
+func TestFiltersTravel(t *testing.T) {
+	for _, missingArgs := range []bool{true, false} {
+		elsewhere(t, func(t *testing.T, e *Engine, target string) {
+			e.Capabilities.DeleteMissingArgs = missingArgs
+			e.Filters = []string{"--filter=P /own/**", "--filter=- *.o"}
+			write(t, e.Source, "file=1", "d/new=1", "d/file=1", "linked=1", "own=1")
+			err := errors.Join(os.Link(filepath.Join(e.Source, "linked"), filepath.Join(e.Source, "d/linked")), unix.Mkfifo(filepath.Join(e.Source, "fifo"), 0o600),
+				os.Symlink("/tmp", filepath.Join(e.Source, "symlink")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept := []string{"file/x.o", "d/file/y/x.o", "linked/x.o", "fifo/x.o", "symlink/x.o", "gone/x.o", "gone/y/x.o"}
+			beside := []string{"extra", "d/extra", "d/sub/extra", "extra.d/x", "own/x"}
+			for _, name := range slices.Concat(kept, beside, []string{"file/x", "gone/x", "gone/y/z/x"}) {
+				write(t, target, name+"=1")
+			}
+			var total Result
+			for _, pass := range []func() (Result, error){
+				func() (Result, error) {
+					return e.Paths(t.Context(), []string{".", "d", "d/file", "d/new", "file", "fifo", "symlink"}, true)
+				},
+				func() (Result, error) {
+					return e.Links(t.Context(), [][]string{{"d/linked", "linked"}}, true)
+				},
+				func() (Result, error) { return e.Deletions(t.Context(), []string{"gone", "d/gone"}) },
+			} {
+				res, err := pass()
+				total.Add(res)
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := strings.Join(failedPaths(total), " "); got != "d/file fifo file linked symlink" {
+				t.Errorf("failed: %s", got)
+			}
+			for _, name := range append(kept, beside...) {
+				if _, err := os.Lstat(filepath.Join(target, name)); err != nil {
+					t.Errorf("missing args %v: %v", missingArgs, err)
+				}
+			}
+			for name, there := range map[string]bool{"d/new": true, "d/linked": true, "file/x": false, "gone/x": false, "gone/y/z": false} {
+				if _, err := os.Lstat(filepath.Join(target, name)); (err == nil) != there {
+					t.Errorf("missing args %v: %s: %v", missingArgs, name, err)
+				}
+			}
+			res, err := e.Full(t.Context(), false)
+			if got := strings.Join(failedPaths(res), " "); err != nil || got != "d/file fifo file linked own symlink" {
+				t.Errorf("failed: %s, %v", got, err)
+			}
+			for _, name := range append(kept, beside...) {
+				if _, err := os.Lstat(filepath.Join(target, name)); err != nil {
+					t.Errorf("missing args %v: after a full pass: %v", missingArgs, err)
+				}
+			}
+		})
+	}
 }
