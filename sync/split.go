@@ -42,7 +42,7 @@ func (r *run) split(ctx context.Context, p *plan) (rsync.Result, error) {
 			r.tally.take(item)
 		}
 	})
-	removing.Source, removing.Filters = empty, nil
+	removing.Source = empty
 	r.say("%s may be linked to others on the target, and made anew", counted(len(names), "name"))
 	res, err := removing.Deletions(ctx, names)
 	if err != nil {

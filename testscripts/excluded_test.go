@@ -45,7 +45,7 @@ func (s *site) becomes(kind, dir string) {
 // Excluded files stay on the target, on whichever machine, when their directory goes, is renamed or becomes something
 // else. A change of type that they are in the way of fails.
 func TestExcludedStay(t *testing.T) {
-	kinds := []string{"file", "symlink"}
+	kinds := []string{"file", "symlink", "fifo", "device"}
 	for _, backend := range []string{"fanotify", "none"} {
 		t.Run(backend, func(t *testing.T) {
 			s := newSite(t, 0)
