@@ -508,6 +508,27 @@ func TestLargeXattr(t *testing.T) {
 	}
 }
 
+// An ACL can be too large as well.
+func TestLargeACL(t *testing.T) {
+	e := newEngine(t)
+	mount(t, "tmpfs", e.Source, "tmpfs", 0, "")
+	write(t, e.Source, "f=1", "g=1")
+	var acl strings.Builder
+	for user := range 700 {
+		fmt.Fprintf(&acl, "u:%d:r\n", 10_000+user)
+	}
+	cmd := exec.Command("setfacl", "-M", "-", filepath.Join(e.Source, "f"))
+	cmd.Stdin = strings.NewReader(acl.String())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("setfacl: %v: %s", err, out)
+	}
+	disk.On(t, e.Target, "ext4")
+	res, err := e.Paths(t.Context(), []string{"f", "g"}, true)
+	if err != nil || !slices.Equal(failedPaths(res), []string{"f"}) || target(t, e, "f") != "1" || target(t, e, "g") != "1" {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
 // TestRereadXattr has rsync say what it says of a file that goes, or whose long attribute does, when it has been
 // listed.
 func TestRereadXattr(t *testing.T) {

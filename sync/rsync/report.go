@@ -158,7 +158,7 @@ func (r *report) takeFailure(m message) {
 			}
 			r.unread = append(r.unread, name)
 		}
-	case !strings.Contains(m.text, "xattr"): // ext4 says ENOSPC to a large attribute
+	case m.errno == syscall.EROFS, !Failure{Reason: m.text}.OfAttributes(): // ext4 says ENOSPC to a large attribute
 		r.errnos[m.errno]++
 	}
 	r.lastFailed = paths
