@@ -210,6 +210,19 @@ func TestTargetAsAWhole(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("read-only, and something in it is not", func(t *testing.T) {
+		e := newEngine(t)
+		mount(t, "tmpfs", e.Target, "tmpfs", 0, "")
+		write(t, e.Target, "b/")
+		mount(t, "tmpfs", filepath.Join(e.Target, "b"), "tmpfs", 0, "")
+		if err := unix.Mount("", e.Target, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+			t.Fatal(err)
+		}
+		write(t, e.Source, "a=1", "b/c=1")
+		if _, err := e.Full(t.Context(), true); !errors.Is(err, ErrReadOnly) {
+			t.Error(err)
+		}
+	})
 	t.Run("source absent", func(t *testing.T) {
 		e := newEngine(t)
 		write(t, e.Target, "a=1", "b=1")
@@ -526,6 +539,39 @@ func TestLargeACL(t *testing.T) {
 	res, err := e.Paths(t.Context(), []string{"f", "g"}, true)
 	if err != nil || !slices.Equal(failedPaths(res), []string{"f"}) || target(t, e, "f") != "1" || target(t, e, "g") != "1" {
 		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+// What is mounted read-only inside the target fails, and holds up nothing else.
+func TestReadOnlyInTarget(t *testing.T) {
+	for how, flags := range map[string]uintptr{"a disk": 0, "the same disk": unix.MS_BIND} {
+		t.Run(how, func(t *testing.T) {
+			e := newEngine(t)
+			write(t, e.Source, "a=1", "sub/dir/f=1", "sub/g=1", "z=1")
+			write(t, e.Target, "sub/")
+			sub := filepath.Join(e.Target, "sub")
+			mount(t, sub, sub, "tmpfs", flags, "")
+			write(t, e.Target, "sub/extra=1")
+			if err := unix.Mount("", sub, "", unix.MS_REMOUNT|unix.MS_RDONLY|flags, ""); err != nil {
+				t.Fatal(err)
+			}
+			for name, pass := range map[string]func() (Result, error){
+				"list": func() (Result, error) {
+					return e.Paths(t.Context(), []string{"a", "sub", "sub/dir", "sub/dir/f", "sub/g", "z"}, true)
+				},
+				"full":      func() (Result, error) { return e.Full(t.Context(), true) },
+				"deletions": func() (Result, error) { return e.Deletions(t.Context(), []string{"sub/extra"}) },
+			} {
+				res, err := pass()
+				outside := func(f Failure) bool { return !below(f.Path, "sub") && f.Path != "sub" }
+				if err != nil || len(res.Failed) == 0 || slices.ContainsFunc(res.Failed, outside) {
+					t.Errorf("%s: %+v, %v", name, res, err)
+				}
+			}
+			if target(t, e, "a") != "1" || target(t, e, "z") != "1" {
+				t.Error("the rest did not arrive")
+			}
+		})
 	}
 }
 

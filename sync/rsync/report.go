@@ -158,7 +158,11 @@ func (r *report) takeFailure(m message) {
 			}
 			r.unread = append(r.unread, name)
 		}
-	case m.errno == syscall.EROFS, !Failure{Reason: m.text}.OfAttributes(): // ext4 says ENOSPC to a large attribute
+	case m.errno == syscall.EROFS:
+		if slices.ContainsFunc(paths, r.engine.onItsMount) {
+			r.errnos[m.errno]++
+		}
+	case !Failure{Reason: m.text}.OfAttributes(): // ext4 says ENOSPC to a large attribute
 		r.errnos[m.errno]++
 	}
 	r.lastFailed = paths
