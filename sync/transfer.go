@@ -13,6 +13,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"rsince/changes"
 	"rsince/sync/profile"
 	"rsince/sync/rsync"
 )
@@ -142,9 +143,6 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		r.result.Failed = nil // all of it is done again
 		err = r.inTurn(slices.Concat([]pass{deletions}, listing, single, []pass{links}))
 	}
-	if err == nil {
-		err = r.fitAgain(ctx, p)
-	}
 	if err == nil && r.record.Mode == modeFull {
 		if !r.DryRun {
 			r.tally.again = setOf(slices.Concat(p.allLinks...))
@@ -153,6 +151,9 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 			func() (rsync.Result, error) { return e.Full(ctx, !r.keepsExisting()) },
 			func() (rsync.Result, error) { return e.Links(ctx, p.allLinks, false) },
 		})
+	}
+	if err == nil {
+		err = r.fitAgain(ctx, p)
 	}
 	r.tally.count(&r.result, r.DryRun)
 	for _, dir := range r.result.Kept {
@@ -186,23 +187,35 @@ func (r *run) link(ctx context.Context, groups [][]string) (rsync.Result, error)
 	return res, err
 }
 
-// fitAgain tries what did not fit once more if the run has deleted something since.
+// fitAgain tries what did not fit once more if the run has deleted something.
 func (r *run) fitAgain(ctx context.Context, p *plan) error {
-	var again []string
+	var names, subtrees []string
+	groups := otherNames(p.allLinks).with(p.links)
+	linked, again := setOf(groups...), set{}
 	failed := slices.DeleteFunc(slices.Clone(r.result.Failed), func(f rsync.Failure) bool {
-		_, single := slices.BinarySearch(p.content, f.Path)
-		if single && f.NoRoom() {
-			again = append(again, f.Path)
-			return true
+		switch {
+		case !f.NoRoom():
+			return false
+		case r.failed(p, f).Kind == changes.Subtree:
+			subtrees = append(subtrees, f.Path)
+		case linked.has(f.Path):
+			again.add(f.Path)
+		default:
+			names = append(names, f.Path)
 		}
-		return false
+		return true
 	})
-	if len(again) == 0 || r.result.Deleted == 0 {
+	if len(failed) == len(r.result.Failed) || r.result.Deleted == 0 {
 		return nil
 	}
+	groups = slices.DeleteFunc(groups, func(names []string) bool { return !slices.ContainsFunc(names, again.has) })
 	r.say("deletions have made room: what did not fit is tried again")
 	r.result.Failed = failed
-	return r.inTurn([]pass{func() (rsync.Result, error) { return r.engine.Paths(ctx, again, true) }})
+	return r.inTurn([]pass{
+		func() (rsync.Result, error) { return r.engine.Paths(ctx, names, true) },
+		func() (rsync.Result, error) { return r.engine.Subtrees(ctx, subtrees) },
+		func() (rsync.Result, error) { return r.engine.Links(ctx, groups, true) },
+	})
 }
 
 // inTurn runs passes until one fails as a whole.

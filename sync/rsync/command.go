@@ -30,6 +30,8 @@ type pass struct {
 	// weaker than them.
 	without []string
 	only    []string
+	// room is nil as long as everything fits on the target.
+	room *room
 }
 
 // roots returns the names that a pass was given, "." for everything.

@@ -31,7 +31,7 @@ const neverAnswered = "connection unexpectedly closed (0 bytes received so far)"
 
 // What an ExitError can be, for errors.Is.
 var (
-	// ErrTargetFull: no space or quota left; names after the first that did not fit were not tried.
+	// ErrTargetFull: no space or quota left, and rsync does not say for what, or does not come to an end without it.
 	ErrTargetFull = errors.New("the target is full")
 	// ErrReadOnly: the target cannot be written to.
 	ErrReadOnly = errors.New("the target is read-only")

@@ -63,7 +63,7 @@ func parseItem(line string, dryRun bool) (Item, bool) {
 	case strings.HasPrefix(item.Changes[2:], "+++"):
 		item.Action = Create
 	}
-	if item.Changes[0] == '<' || item.Changes[0] == '>' {
+	if item.sends() {
 		// What was sent includes the framing of the protocol.
 		item.Bytes = min(sent, size)
 		if dryRun {
@@ -72,6 +72,9 @@ func parseItem(line string, dryRun bool) (Item, bool) {
 	}
 	return item, true
 }
+
+// sends reports whether the content of a file goes over to the target.
+func (i Item) sends() bool { return i.Changes[0] == '<' || i.Changes[0] == '>' }
 
 // unescape undoes what rsync does to bytes that it does not want to print: \#ooo, octal. A
 // backslash before # and three digits is itself escaped, so this is never ambiguous.

@@ -44,6 +44,11 @@ func (e *Engine) run(ctx context.Context, p pass) (Result, error) {
 		if listed != nil {
 			total.Done = total.arrived(listed)
 		}
+		if err != nil || p.room == nil || !p.finds {
+			return total, err
+		}
+		large, err := e.copyLarge(ctx, p)
+		total.Add(large)
 		return total, err
 	}
 }

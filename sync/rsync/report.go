@@ -3,11 +3,8 @@ package rsync
 import (
 	"fmt"
 	"io"
-	"math"
-	"os"
 	"os/exec"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -29,7 +26,8 @@ type report struct {
 	mu          sync.Mutex // guards what follows and Result
 	told        time.Time  // when Progress was last called
 	percent     int
-	sent        int64 // as progress2 has it
+	sentBytes   int64    // as progress2 has it
+	sent        []string // files whose content was sent, in order
 	entries     int
 	unread      []string // paths that the sender could not read, or that were gone
 	cut         []string // directories whose contents were left out
@@ -66,6 +64,9 @@ func (r *report) output(line string) {
 		r.log(line)
 		r.began = true
 		r.count(item)
+		if item.sends() {
+			r.sent = append(r.sent, item.Path)
+		}
 		if r.engine.Items != nil {
 			r.engine.Items(item)
 		}
@@ -73,7 +74,7 @@ func (r *report) output(line string) {
 		return
 	}
 	if sent, percent, ok := parseProgress(line); ok {
-		r.sent, r.percent = sent, percent
+		r.sentBytes, r.percent = sent, percent
 		r.progress()
 		return
 	}
@@ -182,7 +183,7 @@ func (r *report) progress() {
 		return
 	}
 	r.told = time.Now()
-	bytes := max(r.Bytes, r.sent)
+	bytes := max(r.Bytes, r.sentBytes)
 	r.engine.Progress(Progress{
 		Paths:   int64(r.Created + r.Updated + r.Deleted),
 		Bytes:   bytes,
@@ -201,7 +202,7 @@ func (r *report) log(line string) {
 // again decides whether another attempt at p, which ended with err, can do more than this one, and leaves
 // out of p what stood in its way. A live source can be unlucky more often than a broken one is mended.
 func (r *report) again(p *pass, err error, attempt int) bool {
-	const races, attempts, fits = 30, 3, 10
+	const races, attempts = 30, 3
 	var stuck *stall
 	var exit *ExitError
 	switch err := err.(type) {
@@ -227,7 +228,7 @@ func (r *report) again(p *pass, err error, attempt int) bool {
 		p.leaveWhole(r.missing(false))
 		return len(p.list) > 0 && attempt < races
 	case exit != nil && exit.class() == ErrTargetFull:
-		return attempt < fits && p.groups == nil && r.leaveLarge(p)
+		return r.makeDo(p, attempt)
 	case attempt >= attempts:
 		return false
 	case stuck != nil && stuck.path != "":
@@ -250,37 +251,6 @@ func (r *report) leaveOut(p *pass) bool {
 	p.without = append(slices.Clone(p.without), r.unread...)
 	p.leave(r.unread)
 	return p.list == nil || len(p.list) > 0
-}
-
-// leaveLarge takes what did not fit on the target out of p, and listed files that are no smaller: the
-// others may fit. It reports whether any did not.
-func (r *report) leaveLarge(p *pass) bool {
-	least := int64(math.MaxInt64)
-	for _, f := range r.Failed {
-		if f.NoRoom() {
-			r.unread = append(r.unread, f.Path)
-			least = min(least, r.sizeOf(f.Path))
-		}
-	}
-	var large []string
-	for _, name := range p.list {
-		if !slices.Contains(r.unread, name) && r.sizeOf(name) >= least {
-			large = append(large, name)
-		}
-	}
-	r.fail(large, fmt.Sprintf("not tried, since %d bytes did not fit: %v (%d)", least, syscall.ENOSPC, syscall.ENOSPC))
-	r.unread = append(r.unread, large...)
-	r.leaveOut(p)
-	return least < math.MaxInt64
-}
-
-// sizeOf returns the size of a regular file in the source; 0 of anything else.
-func (r *report) sizeOf(name string) int64 {
-	info, err := os.Lstat(filepath.Join(r.engine.Source, name))
-	if err != nil || !info.Mode().IsRegular() {
-		return 0
-	}
-	return info.Size()
 }
 
 // verdict turns how the process ended, and what was said, into nil or an error. Listed names below
@@ -321,7 +291,7 @@ func (r *report) harmless(e *ExitError) bool {
 	default:
 		return false
 	}
-	if e.Errno == syscall.EROFS || e.Errno == syscall.ENOSPC || e.Errno == syscall.EDQUOT {
+	if e.Errno == syscall.EROFS {
 		return false
 	}
 	return !r.unclear && len(r.Failed)+len(r.Vanished)+len(r.replaced) > 0

@@ -1,0 +1,88 @@
+package rsync
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// newSmallTarget returns an engine whose target holds eight megabytes.
+func newSmallTarget(t *testing.T) *Engine {
+	t.Helper()
+	e := newEngine(t)
+	mount(t, "tmpfs", e.Target, "tmpfs", 0, "size=8m")
+	return e
+}
+
+// A file with several names that does not fit fails under all of them, and no other does.
+func TestLinksNoRoom(t *testing.T) {
+	e := newSmallTarget(t)
+	groups := [][]string{{"big/1", "big/2"}}
+	linked(t, e, strings.Repeat("x", 12<<20), groups[0]...)
+	for i := range 300 {
+		names := []string{fmt.Sprintf("d/x%d", i), fmt.Sprintf("d/y%d", i)}
+		linked(t, e, "1", names...)
+		groups = append(groups, names)
+	}
+	res, err := e.Links(t.Context(), groups, true)
+	if err != nil || !slices.Equal(failedPaths(res), groups[0]) || !res.Failed[0].NoRoom() || res.Done != 600 {
+		t.Fatalf("failed %q, %d done, %v", res.Failed, res.Done, err)
+	}
+	for _, names := range groups[1:] {
+		if !sameFile(filepath.Join(e.Target, names[0]), filepath.Join(e.Target, names[1])) {
+			t.Errorf("%q are not linked", names)
+		}
+	}
+}
+
+// However many files do not fit, each of them fails, what is smaller arrives, and what has arrived does not fail.
+func TestManyNoRoom(t *testing.T) {
+	passes := map[string]func(e *Engine, names []string) (Result, error){
+		"paths":    func(e *Engine, names []string) (Result, error) { return e.Paths(t.Context(), names, true) },
+		"full":     func(e *Engine, _ []string) (Result, error) { return e.Full(t.Context(), true) },
+		"subtrees": func(e *Engine, _ []string) (Result, error) { return e.Subtrees(t.Context(), []string{"d"}) },
+		"directories": func(e *Engine, _ []string) (Result, error) {
+			return e.Directories(t.Context(), []string{"d"}, true)
+		},
+	}
+	sizes := map[string]func(i int) int{
+		"equal":   func(int) int { return 1_000_000 },
+		"falling": func(i int) int { return (50 - i) << 18 },
+	}
+	for how, size := range sizes {
+		for name, pass := range passes {
+			t.Run(name+" "+how, func(t *testing.T) {
+				e := newSmallTarget(t)
+				write(t, e.Target, "d/extra=1")
+				names := []string{"d"}
+				for i := range 40 {
+					names = append(names, fmt.Sprintf("d/%02d", i))
+					write(t, e.Source, names[i+1]+"="+strings.Repeat("x", size(i)))
+				}
+				for i := range 20 {
+					names = append(names, fmt.Sprintf("d/small%02d", i))
+					write(t, e.Source, names[i+41]+"=1")
+				}
+				res, err := pass(e, names)
+				if err != nil {
+					t.Fatal(err)
+				}
+				failed := failedPaths(res)
+				for _, name := range names[1:] {
+					arrived := target(t, e, name) != "no such file or directory"
+					if arrived == slices.Contains(failed, name) {
+						t.Errorf("%s arrived: %v", name, arrived)
+					}
+				}
+				if len(failed) == 40 || target(t, e, "d/small19") != "1" {
+					t.Errorf("failed %d: %q", len(failed), failed)
+				}
+				if there := target(t, e, "d/extra") == "1"; there != (name == "paths") {
+					t.Errorf("extraneous there: %v", there)
+				}
+			})
+		}
+	}
+}
