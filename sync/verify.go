@@ -172,6 +172,9 @@ func (r *run) known(ctx context.Context, batch *changes.Batch) (*known, error) {
 			p.add(changes.Change{Path: gap.Subtree, Kind: changes.Subtree, Since: gap.Since})
 		}
 	}
+	if err := r.addWriting(ctx, p); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(r.addOtherNames(p), r.addRenewed(ctx, p)); err != nil {
 		return nil, err
 	}

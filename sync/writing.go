@@ -42,7 +42,7 @@ func (r *run) addWriting(ctx context.Context, p *planner) error {
 	for _, w := range r.memory.Writing {
 		before[string(w.Path)] = w
 	}
-	r.unseen = found.Unseen[:min(len(found.Unseen), unseenMax)]
+	r.open, r.unseen = nil, found.Unseen[:min(len(found.Unseen), unseenMax)]
 	for _, f := range found.Files {
 		if f.Path == "" {
 			p.add(f.Change)

@@ -39,6 +39,30 @@ func TestVerifyElsewhere(t *testing.T) {
 	}
 }
 
+// What somebody writes to in memory is pending: the next run copies it.
+func TestVerifyMapped(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("looking at what others hold open needs root")
+	}
+	s := newSite(t, 0)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "fanotify"`)
+	s.must(errors.Join(os.WriteFile(s.dir+"/src/mapped", make([]byte, 4096), 0o644), os.WriteFile(s.dir+"/src/missed", []byte("1"), 0o644)))
+	s.startWatcher("p")
+	s.syncs("ok", "p")
+	mem := mapShared(t, s.dir+"/src/mapped")
+	copy(mem, "stored")
+	s.verifies("p", 0, "", "--checksum")
+	s.shell(s.dir+"/dst", "echo 2 >missed")
+	s.verifies("p", 3, "size, time missed", "--checksum")
+	if v := s.verify("--checksum", "p"); !strings.Contains(v.stderr, "besides 1 pending") {
+		t.Errorf("%+v", v)
+	}
+	s.syncs("ok", "p")
+	copy(mem, "let go of")
+	s.must(unix.Munmap(mem))
+	s.verifies("p", 3, "size, time missed", "--checksum")
+}
+
 // So is it for a user without privilege, to whom owners and devices are no difference.
 func TestVerifyAsUser(t *testing.T) {
 	s := newSite(t, nobody)
