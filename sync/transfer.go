@@ -190,7 +190,7 @@ func (r *run) link(ctx context.Context, groups [][]string) (rsync.Result, error)
 // fitAgain tries what did not fit once more if the run has deleted something.
 func (r *run) fitAgain(ctx context.Context, p *plan) error {
 	var names, subtrees []string
-	groups := otherNames(p.allLinks).with(p.links)
+	groups := p.allNamed.with(p.named).names()
 	linked, again := setOf(groups...), set{}
 	failed := slices.DeleteFunc(slices.Clone(r.result.Failed), func(f rsync.Failure) bool {
 		switch {
