@@ -209,7 +209,11 @@ func (r *run) meet(ctx context.Context) error {
 	if err := r.meetSource(); err != nil {
 		return err
 	}
-	return r.meetTarget(ctx)
+	if err := r.meetTarget(ctx); err != nil {
+		return err
+	}
+	r.engine.SourceDir, r.engine.Met = r.held.source, r.held.stillThere
+	return nil
 }
 
 // cut takes the batch; a dry run only looks at what is pending.

@@ -109,6 +109,59 @@ func TestUnmountedMeanwhile(t *testing.T) {
 	s.holds(false, "dst/a", "dst/c")
 }
 
+// rsync copies from the source that was met, also when it is started again in the middle of a pass, and it is not
+// started again for another target.
+func TestUnmountedBeforeRsync(t *testing.T) {
+	for name, script := range map[string]string{
+		"source":         "umount -l $site/src",
+		"source covered": "mount -t tmpfs none $site/src",
+		"source, again":  `[ -e $site/tried ] && umount -l $site/src; touch $site/tried`,
+		"target":         `$rsync "$@"; code=$?; umount -l $site/dst; exit $code`,
+		"target covered": `$rsync "$@"; code=$?; mount --bind $site/beside $site/dst; exit $code`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, 0)
+			s.profile("p", s.dir+"/dst")
+			s.writes("beside/c")
+			s.must(os.Mkdir(s.dir+"/root", 0o755))
+			s.mounts("src")
+			s.mounts("root")
+			s.must(unix.Mount(s.dir+"/root", s.dir+"/dst", "", unix.MS_BIND, ""))
+			t.Cleanup(func() {
+				for _, dir := range []string{"src", "dst", "dst"} {
+					_ = unix.Unmount(s.dir+"/"+dir, unix.MNT_DETACH)
+				}
+			})
+			s.writes("src/a", "src/sub/b")
+			s.tooDeep("src")
+			s.syncs("partial", "p")
+			s.asRsync("site=" + s.dir + `; case "$*" in *" -n "*) ;; *progress2*) ` + script + ";; esac")
+			s.syncs("failed", "--full", "p")
+			s.holds(true, "root/a", "root/sub/b", "beside/c")
+			if strings.HasPrefix(name, "target") {
+				s.holds(false, "dst/a")
+			}
+		})
+	}
+}
+
+// tooDeep makes a file with a path that is too long for rsync, which makes an rsync that finds it try again.
+func (s *site) tooDeep(dir string) {
+	s.t.Helper()
+	at, err := unix.Open(s.dir+"/"+dir, unix.O_DIRECTORY, 0)
+	s.must(err)
+	name := strings.Repeat("d", 250)
+	for range 17 {
+		s.must(unix.Mkdirat(at, name, 0o755))
+		next, err := unix.Openat(at, name, unix.O_DIRECTORY, 0)
+		s.must(err)
+		s.must(unix.Close(at))
+		at = next
+	}
+	s.must(unix.Mknodat(at, "f", unix.S_IFREG|0o644, 0))
+	s.must(unix.Close(at))
+}
+
 // What is mounted inside the source while a run begins does not become part of it.
 func TestMountedMeanwhile(t *testing.T) {
 	s := newSite(t, 0)

@@ -211,11 +211,17 @@ func (s *site) processes() []int {
 		if err != nil || pid == os.Getpid() || s.watcher != nil && pid == s.watcher.Process.Pid {
 			continue
 		}
-		if strings.Contains(commandLine(pid), s.dir+"/") && !strings.HasPrefix(commandLine(pid), "rsync --daemon") {
+		if s.concerns(pid) && !strings.HasPrefix(commandLine(pid), "rsync --daemon") {
 			found = append(found, pid)
 		}
 	}
 	return found
+}
+
+// concerns reports whether a process was given a path in the site, or is a descendant of one that has its home there.
+func (s *site) concerns(pid int) bool {
+	env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return strings.Contains(commandLine(pid), s.dir+"/") || strings.Contains(string(env), "HOME="+s.dir+"\x00")
 }
 
 func commandLine(pid int) string {

@@ -94,23 +94,6 @@ func FuzzOutput(f *testing.F) {
 	})
 }
 
-// escape does what rsync's filtered_fwrite does with --8-bit-output.
-func escape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		_, looksEscaped := escaped(s[i:])
-		if digits := s[i:]; len(digits) >= 5 && digits[:2] == `\#` && strings.Trim(digits[2:5], "0123456789") == "" {
-			looksEscaped = true
-		}
-		if c := s[i]; looksEscaped || c < ' ' && c != '\t' {
-			b.WriteString(`\#` + string([]byte{'0' + c>>6, '0' + c>>3&7, '0' + c&7}))
-			continue
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
 func FuzzUnescape(f *testing.F) {
 	for _, s := range []string{"", "plain", "\n", `\#012`, `\\#012`, `\#999`, "\xff\x00\\#", `\#\#012`} {
 		f.Add(s)

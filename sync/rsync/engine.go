@@ -27,6 +27,11 @@ type Engine struct {
 	// Target is a directory as rsync takes it: /path, host:path, user@host:/path,
 	// rsync://host/module/path.
 	Target string
+	// SourceDir is Source, open: rsync copies from this directory, whatever the path leads to by now. nil: it takes
+	// the path.
+	SourceDir *os.File
+	// Met is called right before each rsync, and its error ends the pass; nil: nothing.
+	Met func() error
 	// Filters are complete arguments such as "--filter=- *.tmp". They apply to names that rsync finds
 	// by itself on either side, also on another machine; that no listed path is excluded is for the caller to see to.
 	Filters []string

@@ -65,6 +65,23 @@ func elsewhere(t *testing.T, test func(t *testing.T, e *Engine, target string)) 
 	})
 }
 
+// newHeldEngine returns one that has its source open, as that of a run has.
+func newHeldEngine(t *testing.T) *Engine {
+	t.Helper()
+	e := newEngine(t)
+	holdSource(t, e)
+	return e
+}
+
+func holdSource(t *testing.T, e *Engine) {
+	t.Helper()
+	var err error
+	if e.SourceDir, err = os.Open(e.Source); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.SourceDir.Close() })
+}
+
 type testLog struct{ t *testing.T }
 
 func (l testLog) Write(p []byte) (int, error) {
@@ -105,7 +122,7 @@ func differences(t *testing.T, e *Engine) string {
 }
 
 func TestPasses(t *testing.T) {
-	e := newEngine(t)
+	e := newHeldEngine(t)
 	write(t, e.Source, "a/f=1", "a/b/g=22", "a/b/c/h=333", "odd/\nn=1", "odd/\xff\" -> \"x=1", "#c=1", ";d=1", "-rf=1", "*?=1", "trailing =1")
 	res, err := e.Full(t.Context(), true)
 	if err != nil {
@@ -145,7 +162,7 @@ func TestPasses(t *testing.T) {
 func TestDeletions(t *testing.T) {
 	odd := []string{"top", "#x", "-rf", "a/gone", "a/b*[x]/f", "a/b*[x]/\n", `a/back\slash`, `a/back\sl*ash`, "w/*", `w/\\`, "m"}
 	for _, missingArgs := range []bool{true, false} {
-		e := newEngine(t)
+		e := newHeldEngine(t)
 		e.Capabilities.DeleteMissingArgs = missingArgs
 		e.Filters = []string{"--filter=- *.o"}
 		write(t, e.Source, "a/b*[x]/stay=1", "a/back=1", "w/stay=1", "a/cameback=new", "stay=1")

@@ -89,7 +89,7 @@ func TestUnreadable(t *testing.T) {
 	}
 	for name, pass := range passes {
 		t.Run(name, func(t *testing.T) {
-			e := newEngine(t)
+			e := newHeldEngine(t)
 			asNobody(t, e)
 			write(t, e.Source, "a/f=1", "no[d]/f=1", "no\"f=1", "b/f=1")
 			write(t, e.Target, "a/extra=1", "b/extra=1", "no[d]/f=old", "no\"f=old")
@@ -130,7 +130,7 @@ func chown(t *testing.T, root string, uid int) {
 // however rsync calls them.
 func TestTargetRefuses(t *testing.T) {
 	needRoot(t)
-	e := newEngine(t)
+	e := newHeldEngine(t)
 	long := strings.Repeat("x", 255)
 	names := []string{"deep/dir/\"q\" -> \"r", "deep/dir/plain", ".dot", "deep/dir/" + long, "gone/f", "l"}
 	for _, name := range names[:4] {
@@ -310,7 +310,7 @@ func TestFileBecomesDevice(t *testing.T) {
 // Stall is over, and rsync tried again.
 func TestFileBecomesFifo(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t)
+	e := newHeldEngine(t)
 	e.Stall = 10 * time.Minute
 	res, err := slowly(t, t.Context(), e, func() {
 		z := filepath.Join(e.Source, "z")
@@ -371,7 +371,7 @@ func TestStall(t *testing.T) {
 // Names that make rsync abort cost nobody else the copy.
 func TestAbort(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t)
+	e := newHeldEngine(t)
 	e.Program = filepath.Join(filepath.Dir(e.Source), "rsync")
 	script := `#!/bin/sh
 list=$(mktemp)

@@ -31,7 +31,7 @@ func TestTemporaryNames(t *testing.T) {
 	} {
 		last := c.names[len(c.names)-1]
 		t.Run(strings.TrimRight(last, "nж"), func(t *testing.T) {
-			e := newEngine(t)
+			e := newHeldEngine(t)
 			for _, name := range c.names {
 				write(t, e.Source, name+"=old")
 			}
@@ -58,7 +58,7 @@ func expectFailed(t *testing.T, what string, want []string, more ...string) func
 // What is no regular file gets a temporary name that ends in a number.
 func TestTemporaryLinks(t *testing.T) {
 	needRoot(t)
-	e := newEngine(t)
+	e := newHeldEngine(t)
 	link := func(to string) {
 		for _, name := range []string{"d/l", "d/.k"} {
 			path := filepath.Join(e.Source, name)
@@ -137,7 +137,7 @@ func TestQuotesInNames(t *testing.T) {
 	needRoot(t)
 	gone := []string{`d/a"b"c`, `d/p(q) failed`, `d/q"r`}
 	for _, missingArgs := range []bool{true, false} {
-		e := newEngine(t)
+		e := newHeldEngine(t)
 		e.Capabilities.DeleteMissingArgs = missingArgs
 		write(t, e.Source, "b=1", "q=1", "d/stays=1")
 		for _, name := range gone {
@@ -159,7 +159,7 @@ func TestQuotesInNames(t *testing.T) {
 // A name on the target that only looks like that of a temporary file is not lost over the file that it could be of.
 func TestLooksTemporary(t *testing.T) {
 	needRoot(t)
-	e := newEngine(t)
+	e := newHeldEngine(t)
 	write(t, e.Source, "d/x=1")
 	full(t, e)
 	write(t, e.Target, "d/.x.backup=1", "d/.x.folder/y=1")

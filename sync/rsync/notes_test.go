@@ -294,7 +294,7 @@ func TestExtraneous(t *testing.T) {
 
 // Paths beyond what rsync can handle are failed paths and hold nothing up.
 func TestLongPaths(t *testing.T) {
-	e := newEngine(t)
+	e := newHeldEngine(t)
 	long := strings.Repeat(strings.Repeat("n", 200)+"/", 20) // 4,020 bytes
 	root, err := os.OpenRoot(e.Source)
 	if err != nil {

@@ -2,6 +2,7 @@ package rsync
 
 import (
 	"bytes"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -90,6 +91,19 @@ func unescape(s string) string {
 			continue
 		}
 		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// escape is what unescape undoes.
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if _, ok := escaped(s[i:]); ok || s[i] < ' ' && s[i] != '\t' {
+			fmt.Fprintf(&b, `\#%03o`, s[i])
+		} else {
+			b.WriteByte(s[i])
+		}
 	}
 	return b.String()
 }

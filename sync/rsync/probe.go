@@ -73,7 +73,7 @@ func newProbe(e *Engine) (*probe, error) {
 	p.engine.Source = filepath.Join(dir, "sent")
 	p.engine.Target = withSlash(e.Target) + p.name
 	p.engine.Filters, p.engine.Items, p.engine.Progress = nil, nil, nil
-	p.engine.OneFileSystem, p.engine.DryRun = false, false
+	p.engine.SourceDir, p.engine.OneFileSystem, p.engine.DryRun = nil, false, false
 	p.engine.Capabilities = Capabilities{Owners: true, Permissions: true, Symlinks: true, Specials: true}
 	if err := p.plant(); err != nil {
 		return nil, errors.Join(fmt.Errorf("making files to send: %w", err), release())

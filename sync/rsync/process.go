@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,15 +60,22 @@ func (e *Engine) attempt(ctx context.Context, p pass) (*report, error) {
 	if err := ctx.Err(); err != nil {
 		return rep, err
 	}
-	cmd := exec.Command(e.program(), e.arguments(p)...)
+	if e.Met != nil {
+		if err := e.Met(); err != nil {
+			return rep, err
+		}
+	}
+	args := e.arguments(p)
+	rep.command = quote(append([]string{e.program()}, args...))
+	cmd := exec.Command(e.program(), args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Dir = "/"
+	e.hold(cmd)
 	if p.list != nil {
 		cmd.Stdin = strings.NewReader(fileList(p.list, p.suffix))
 	}
 	stdout, stderr := &lineWriter{line: rep.output}, &lineWriter{line: rep.complaint}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	rep.command = quote(cmd.Args)
 	rep.log("+ " + rep.command)
 	killed, err := e.process(ctx, cmd)
 	stdout.close()
@@ -79,7 +87,7 @@ func (e *Engine) attempt(ctx context.Context, p pass) (*report, error) {
 // process runs cmd to its end and that of all processes it started, and reports whether that took SIGKILL. The error is
 // cmd's *exec.ExitError itself, or a *stall itself, only if nothing else went wrong.
 func (e *Engine) process(ctx context.Context, cmd *exec.Cmd) (killed bool, err error) {
-	cmd.ExtraFiles = e.Inherit
+	cmd.ExtraFiles = append(slices.Clone(e.Inherit), cmd.ExtraFiles...)
 	// In a session of its own there is no terminal to ask for a password on and be stopped for it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = grace // a connection that ssh keeps may hold the pipes open

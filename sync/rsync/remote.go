@@ -65,7 +65,7 @@ func (e *Engine) TargetEmpty(ctx context.Context) (bool, error) {
 	}
 	defer release()
 	look := *e
-	look.Source, look.Filters, look.DryRun = nowhere, nil, true
+	look.Source, look.SourceDir, look.Filters, look.DryRun = nowhere, nil, nil, true
 	empty := true
 	look.Items = func(item Item) {
 		empty = empty && (item.Path == "." || item.Path == "lost+found")

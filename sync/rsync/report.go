@@ -58,6 +58,7 @@ func newReport(e *Engine, p pass) *report {
 
 // output takes a line of standard output.
 func (r *report) output(line string) {
+	line = r.engine.unheld(line)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if item, ok := parseItem(line, r.engine.DryRun); ok {
@@ -90,6 +91,7 @@ func (r *report) output(line string) {
 
 // complaint takes a line of standard error.
 func (r *report) complaint(line string) {
+	line = r.engine.unheld(line)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.log(line)
