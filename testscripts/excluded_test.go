@@ -80,3 +80,37 @@ func TestExcludedStay(t *testing.T) {
 		})
 	}
 }
+
+// What is in an excluded directory of the target stays also when something that is not excluded takes the name of the
+// directory in the source. That fails, until the directory is out of the way.
+func TestExcludedNameTaken(t *testing.T) {
+	for _, backend := range []string{"fanotify", "none"} {
+		t.Run(backend, func(t *testing.T) {
+			s := newSite(t, 0)
+			targets := s.everywhere(`[watch]`, fmt.Sprintf("backend = %q", backend))
+			s.writes("src/u/f")
+			for profile := range targets {
+				s.option(profile, `exclude = ["/cache/", "/*/.cache/"]`)
+			}
+			if backend != "none" {
+				s.startWatcher("local", "ssh", "daemon")
+			}
+			for profile, dir := range targets {
+				s.syncs("ok", profile)
+				s.writes(dir+"/cache/sub/p", dir+"/u/.cache/p")
+			}
+			s.must(os.Symlink("/tmp", s.dir+"/src/cache"))
+			s.writes("src/u/.cache", "src/other")
+			for profile, dir := range targets {
+				if r := s.syncs("partial", profile); r.code != 3 || r.Errors != 2 {
+					t.Errorf("%s: %+v", profile, r)
+				}
+				s.syncs("partial", "--full", profile)
+				s.holds(true, dir+"/cache/sub/p", dir+"/u/.cache/p", dir+"/other")
+				s.must(errors.Join(os.RemoveAll(s.dir+"/"+dir+"/cache"), os.RemoveAll(s.dir+"/"+dir+"/u/.cache")))
+				s.syncs("ok", profile)
+				s.equal(profile, s.dir+"/"+dir)
+			}
+		})
+	}
+}

@@ -75,18 +75,18 @@ func (r *Rules) Match(path string, dir bool) bool {
 // Args returns the rules as arguments for rsync, to which they mean the same. They have the form
 // "--filter=- PATTERN", not "--exclude=PATTERN": there a pattern "!" empties the list, and "- x" and
 // "+ x" stand for x. After the one blank of a filter rule everything is pattern, blanks at either
-// end included.
+// end included. Before them come arguments that protect on the target what is in excluded directories, see shields.
 func (r *Rules) Args() []string {
 	if r == nil {
 		return nil
 	}
-	args := make([]string, len(r.rules))
-	for i, rule := range r.rules {
+	args := r.shields()
+	for _, rule := range r.rules {
 		sign := "-"
 		if rule.include {
 			sign = "+"
 		}
-		args[i] = "--filter=" + sign + " " + rule.pattern
+		args = append(args, "--filter="+sign+" "+rule.pattern)
 	}
 	return args
 }

@@ -183,6 +183,42 @@ func TestArgs(t *testing.T) {
 	}
 }
 
+// What is below excluded directories is protected on the target, unless an include pattern may take one back.
+func TestShields(t *testing.T) {
+	for _, test := range []struct {
+		include, exclude string
+		shield           string
+	}{
+		{"", "cache/", "cache/**"},
+		{"", "/cache/", "/cache/**"},
+		{"", "/*/.cache/", "/*/.cache/**"},
+		{"", `a\b/`, `a\\b/**`},
+		{"", `a\*b/`, `a\*b/**`},
+		{"", "**/x/", "**/x/**"},
+		{"", "x/***/", "x/**"},
+		{"", "cache", ""},
+		{"", "[a/", ""},
+		{"/home/*.c", "cache/", "cache/**"},
+		{"/home/", "/*/.cache/", "/*/.cache/**"},
+		{"/home/keep", ".c*/", ".c*/**"},
+		{"/me/.cache/", "/*/.cache/", ""},
+		{"*", "cache/", ""},
+		{"*/", "cache/", ""},
+		{"c**", "cache/", ""},
+		{`\cache`, "cache/", ""},
+		{"x[a/", "cache/", ""},
+	} {
+		var include []string
+		if test.include != "" {
+			include = []string{test.include}
+		}
+		got := mustParse(t, include, []string{test.exclude}).shields()
+		if want := "--filter=P " + test.shield; len(got) > 1 || len(got) == 1 && got[0] != want || len(got) == 0 && test.shield != "" {
+			t.Errorf("include %q, exclude %q: %q, want %q", test.include, test.exclude, got, want)
+		}
+	}
+}
+
 func TestLiteral(t *testing.T) {
 	paths := []string{"a", "a/b", "*", "x", `\*`, `a\b`, `a\b[c]`, "[c]", "c", "a?", "ab", "- x", " ", "!", "**", "a/***", "d*/x"}
 	for _, literal := range paths {

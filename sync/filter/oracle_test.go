@@ -76,6 +76,57 @@ func TestOracleWords(t *testing.T) {
 	o.compareAll(t, 3*len(lists), func(i int) *Rules { return lists[i/3] })
 }
 
+// TestOracleShields puts a file in the place of every directory that is excluded as a directory only: rsync would
+// delete nothing below them.
+func TestOracleShields(t *testing.T) {
+	o := newOracle(t, rand.New(rand.NewPCG(*seed, 0)))
+	shielded := 0
+	for i := range 40 {
+		rules := randomRules(rand.New(rand.NewPCG(*seed, uint64(i+1))), o.entries)
+		for i := range rules.rules {
+			rules.rules[i] = dirOnly(rules.rules[i])
+		}
+		rules.rules = slices.DeleteFunc(rules.rules, func(r rule) bool { return r.include })
+		source := t.TempDir()
+		var replaced []string
+		for _, e := range o.entries {
+			if !e.dir || !rules.Match(e.path, true) || rules.Excluded(e.path, false) {
+				continue
+			}
+			if err := os.MkdirAll(filepath.Join(source, filepath.Dir(e.path)), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(source, e.path), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			replaced = append(replaced, e.path)
+		}
+		args := append([]string{"-rlDn", "--8-bit-output", "--out-format=%n", "--delete", "--rsh=" + o.rsh}, rules.Args()...)
+		out, _ := exec.Command("rsync", append(args, source+"/", "host:"+o.root+"/")...).Output() // "could not make way" ends with 23
+		for line := range strings.Lines(string(out)) {
+			path, deleted := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "deleting ")
+			for _, dir := range replaced {
+				if deleted && strings.HasPrefix(path, dir+"/") {
+					t.Errorf("seed %d: %q: %q was deleted", *seed, rules.Args(), path)
+				}
+			}
+		}
+		shielded += len(replaced)
+	}
+	if shielded == 0 {
+		t.Error("nothing was to be shielded")
+	}
+}
+
+// dirOnly is the rule for directories only.
+func dirOnly(r rule) rule {
+	only, err := newRule(strings.TrimSuffix(r.pattern, "/") + "/")
+	if err != nil {
+		return r
+	}
+	return only
+}
+
 // TestLiteralNewline gives rsync the one kind of literal pattern that Parse refuses.
 func TestLiteralNewline(t *testing.T) {
 	o := oracle{root: t.TempDir(), empty: t.TempDir(), rsh: rsh(t)}
