@@ -6,6 +6,8 @@ import (
 	"slices"
 	gosync "sync"
 
+	"golang.org/x/sys/unix"
+
 	"rsince/changes/scan"
 	"rsince/sync/rsync"
 )
@@ -100,4 +102,19 @@ func (r *run) unlike(c *comparison, skip func(path string) bool) []string {
 		return slices.DeleteFunc(slices.Collect(maps.Keys(c.unlinked)), passOver)
 	}
 	return append(c.source.apart(c.target, passOver), c.target.apart(c.source, passOver)...)
+}
+
+// otherSpecial reports whether the two are special files of different types. Of a block and a character device
+// rsync compares no more than the numbers.
+func otherSpecial(a, b *unix.Stat_t) bool {
+	return special(a) && special(b) && a.Mode&unix.S_IFMT != b.Mode&unix.S_IFMT
+}
+
+// special reports whether it is a fifo, a socket or a device.
+func special(st *unix.Stat_t) bool {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK:
+		return true
+	}
+	return false
 }

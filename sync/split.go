@@ -62,7 +62,7 @@ func (r *run) emptyDirectory() (dir string, release func(), err error) {
 }
 
 // joint reports whether a name may share a file of the target with names that it does not share in the source,
-// and rsync would leave it so.
+// or be a special file of another type there, and rsync would leave it so.
 func (r *run) joint(path string) bool {
 	st, err := r.tree.stat(path)
 	kind := st.Mode & unix.S_IFMT
@@ -74,5 +74,5 @@ func (r *run) joint(path string) bool {
 	}
 	var there unix.Stat_t
 	err = unix.Lstat(filepath.Join(r.Profile.Target.Path, path), &there)
-	return err == nil && manyNames(&there)
+	return err == nil && (manyNames(&there) || otherSpecial(&st, &there))
 }
