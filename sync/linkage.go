@@ -5,9 +5,11 @@ import (
 	"maps"
 	"slices"
 	gosync "sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"rsince/changes"
 	"rsince/changes/scan"
 	"rsince/sync/rsync"
 )
@@ -15,10 +17,12 @@ import (
 // linkage has the names below a directory of every file with several.
 type linkage map[fileID][]string
 
-func readLinkage(ctx context.Context, t scan.Tree) (linkage, error) {
+// readLinkage reads it, and calls visit, from several goroutines, for every entry.
+func readLinkage(ctx context.Context, t scan.Tree, visit func(*scan.Entry)) (linkage, error) {
 	var mu gosync.Mutex
 	l := linkage{}
 	err := t.Walk(ctx, func(e scan.Entry) {
+		visit(&e)
 		if !manyNames(&e.Stat) {
 			return
 		}
@@ -67,7 +71,7 @@ func (r *run) compareLinks(ctx context.Context, c *comparison) (err error) {
 	if !r.engine.Capabilities.Hardlinks || r.optedOut("--no-hard-links", "--no-H") {
 		return nil
 	}
-	if c.source, err = readLinkage(ctx, r.tree.scan(".")); ctx.Err() != nil {
+	if c.source, err = readLinkage(ctx, r.tree.scan("."), func(*scan.Entry) {}); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil { // what rsync could not read either
 		r.say("reading the source: %v", err)
@@ -80,11 +84,56 @@ func (r *run) compareLinks(ctx context.Context, c *comparison) (err error) {
 		})
 		return r.inTurn([]pass{func() (rsync.Result, error) { return asked.Links(ctx, c.source.groups(), false) }})
 	}
+	var others []string
+	if c.target, others, err = r.readTarget(ctx); err != nil {
+		return err
+	}
+	for _, path := range others {
+		c.differing[path] = otherType
+	}
+	return nil
+}
+
+// readTarget reads which names are links of each other on a local target, and which are special files of
+// another type there.
+func (r *run) readTarget(ctx context.Context) (l linkage, others []string, err error) {
+	var mu gosync.Mutex
 	there := scan.Tree{Root: r.Profile.Target.Path, Prune: r.tree.leavesOut}
-	if c.target, err = readLinkage(ctx, there); ctx.Err() != nil {
-		return ctx.Err()
+	l, err = readLinkage(ctx, there, func(e *scan.Entry) {
+		if !special(&e.Stat) {
+			return
+		}
+		if here, err := r.tree.stat(e.Path); err == nil && otherSpecial(&here, &e.Stat) {
+			mu.Lock()
+			defer mu.Unlock()
+			others = append(others, e.Path)
+		}
+	})
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err()
 	} else if err != nil {
 		r.say("reading the target: %v", err)
+	}
+	return l, others, nil
+}
+
+// addUnlike puts in doubt what a full pass would leave as it is on a local target: names that only there are
+// links of each other, of which rsync would give all the owner, mode and times of one, and special files
+// of another type.
+func (r *run) addUnlike(ctx context.Context, p *planner, source linkage) error {
+	if !r.Profile.Target.Local() || !r.engine.Capabilities.Hardlinks {
+		return nil
+	}
+	target, unlike, err := r.readTarget(ctx)
+	if err != nil {
+		return err
+	}
+	unlike = append(unlike, target.apart(source, func(path string) bool { return !r.tree.holds(path) })...)
+	if len(unlike) > 0 {
+		r.say("%s of the target are linked to others, or of a type, that the source does not have so", counted(len(unlike), "name"))
+	}
+	for _, path := range unlike {
+		p.add(changes.Change{Path: path, Kind: changes.Content, Since: time.Now()})
 	}
 	return nil
 }

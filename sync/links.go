@@ -166,6 +166,15 @@ func (l *linkFinder) lacks(f *linked) bool {
 	return len(l.tree.mounts) > 0 || uint64(len(f.names)) < f.links
 }
 
+// linkage gives the names found.
+func (l *linkFinder) linkage() linkage {
+	found := linkage{}
+	for id, f := range l.files {
+		found[id] = f.names.sorted()
+	}
+	return found
+}
+
 // unfound gives the changes of files some of whose names may be where the tree could not be read.
 func (l *linkFinder) unfound() []changes.Change {
 	if len(l.unread) == 0 {

@@ -211,6 +211,9 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 		if entries, err = r.survey(ctx, p, links); err != nil {
 			return nil, err
 		}
+		if err := r.addUnlike(ctx, p, links.linkage()); err != nil {
+			return nil, err
+		}
 		r.dropDiffering(p)
 		if r.memory.Unwritten {
 			p.add(changes.Change{Path: ".", Kind: changes.Subtree, Since: batch.Cut})
