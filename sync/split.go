@@ -42,9 +42,8 @@ func (r *run) split(ctx context.Context, p *plan) (rsync.Result, error) {
 			r.tally.take(item)
 		}
 	})
-	removing.Source = empty
 	r.say("%s may be linked to others on the target, and made anew", counted(len(names), "name"))
-	res, err := removing.Deletions(ctx, names)
+	res, err := removing.From(empty).Deletions(ctx, names)
 	if err != nil {
 		err = fmt.Errorf("removing what is to be made anew: %w", err)
 	}

@@ -13,6 +13,13 @@ func (e *Engine) heldSource() string {
 	return fmt.Sprintf("/proc/self/fd/%d", firstInherited+len(e.Inherit))
 }
 
+// From is the engine with another directory as its source.
+func (e *Engine) From(dir string) *Engine {
+	other := *e
+	other.Source, other.SourceDir = dir, nil
+	return &other
+}
+
 // hold makes cmd, which is to copy from Source, copy from SourceDir. A target cannot be given so: rsync 3.5.0 reads
 // where the link leads (open_no_attacker_symlinks), which is "/" for the root of what was unmounted by force.
 func (e *Engine) hold(cmd *exec.Cmd) {

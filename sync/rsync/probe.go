@@ -69,11 +69,10 @@ func newProbe(e *Engine) (*probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &probe{engine: *e, target: e.Target, dir: dir, release: release, name: probePrefix + rand.Text()[:12]}
-	p.engine.Source = filepath.Join(dir, "sent")
+	p := &probe{engine: *e.From(filepath.Join(dir, "sent")), target: e.Target, dir: dir, release: release, name: probePrefix + rand.Text()[:12]}
 	p.engine.Target = withSlash(e.Target) + p.name
 	p.engine.Filters, p.engine.Items, p.engine.Progress = nil, nil, nil
-	p.engine.SourceDir, p.engine.OneFileSystem, p.engine.DryRun = nil, false, false
+	p.engine.OneFileSystem, p.engine.DryRun = false, false
 	p.engine.Capabilities = Capabilities{Owners: true, Permissions: true, Symlinks: true, Specials: true}
 	if err := p.plant(); err != nil {
 		return nil, errors.Join(fmt.Errorf("making files to send: %w", err), release())

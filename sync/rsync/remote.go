@@ -64,8 +64,8 @@ func (e *Engine) TargetEmpty(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer release()
-	look := *e
-	look.Source, look.SourceDir, look.Filters, look.DryRun = nowhere, nil, nil, true
+	look := e.From(nowhere)
+	look.Filters, look.DryRun = nil, true
 	empty := true
 	look.Items = func(item Item) {
 		empty = empty && (item.Path == "." || item.Path == "lost+found")
