@@ -230,12 +230,18 @@ func (r *run) keepsExisting() bool { return r.Existing == KeepExisting && r.fres
 // this run and later ones keep them.
 func (r *run) noteExisting(ctx context.Context) error {
 	existing := set{}
-	if _, err := r.dryEngine(existing.add).Extraneous(ctx); err != nil {
+	_, err := r.dryEngine(func(item rsync.Item) {
+		if item.Dir {
+			item.Path += "/"
+		}
+		existing.add(item.Path)
+	}).Extraneous(ctx)
+	if err != nil {
 		return fmt.Errorf("looking for what the target holds already: %w", err)
 	}
 	r.memory.Existing = nil
 	for _, path := range existing.sorted() {
-		if !existing.has(parent(path)) {
+		if !existing.has(parent(strings.TrimSuffix(path, "/")) + "/") {
 			r.memory.Existing = append(r.memory.Existing, []byte(path))
 		}
 	}
@@ -243,32 +249,36 @@ func (r *run) noteExisting(ctx context.Context) error {
 	return nil
 }
 
-// dryEngine is the run's engine without effect; visit is called for every name that it would delete.
-func (r *run) dryEngine(visit func(path string)) *rsync.Engine {
+// dryEngine is the run's engine without effect; visit is called for everything that it would delete.
+func (r *run) dryEngine(visit func(item rsync.Item)) *rsync.Engine {
 	dry := *r.engine
 	dry.DryRun, dry.Progress = true, nil
 	dry.Items = func(item rsync.Item) {
 		if item.Action == rsync.Delete {
-			visit(item.Path)
+			visit(item)
 		}
 	}
 	return &dry
 }
 
-// protected gives the rsync arguments that keep names on the target which the source does not have: what
-// mkfs makes, rsince's own directories, and what a one-shot found there.
+// protected gives the rsync arguments that keep on the target, also where the source has a directory of the same name:
+// what mkfs makes, rsince's own directories, and what a one-shot found there.
 func (r *run) protected() []string {
-	args := []string{"--filter=P /lost+found"}
+	args := []string{"--filter=P " + filter.Subtree("lost+found")}
 	if t := r.Profile.Target; t.Local() {
 		for _, own := range r.Own {
 			if rel, ok := below(resolved(own), resolved(t.Path)); ok {
-				args = append(args, "--filter=P "+filter.Literal(rel))
+				args = append(args, "--filter=P "+filter.Subtree(rel))
 			}
 		}
 	}
 	if r.Existing == KeepExisting {
 		for _, path := range r.memory.Existing {
-			args = append(args, "--filter=P "+filter.Literal(string(path)))
+			pattern := filter.Literal(string(path))
+			if dir, ok := strings.CutSuffix(string(path), "/"); ok {
+				pattern = filter.Subtree(dir)
+			}
+			args = append(args, "--filter=P "+pattern)
 		}
 	}
 	return args
@@ -295,7 +305,7 @@ func (r *run) deletions(ctx context.Context, p *plan) (set, error) {
 			deletions.add(strings.TrimSuffix(path, "/"))
 		}
 	}
-	dry := r.dryEngine(count)
+	dry := r.dryEngine(func(item rsync.Item) { count(item.Path) })
 	if r.record.Mode == modeFull {
 		_, err := dry.Extraneous(ctx)
 		return deletions, err

@@ -40,7 +40,7 @@ type memory struct {
 	// Begun says that a first run has begun to copy: what the target holds is its, but for Existing.
 	Begun bool `json:"begun,omitempty"`
 	// Existing are names on the target that were there before the first run, and that runs of a source
-	// and a target without a profile keep.
+	// and a target without a profile keep. A directory has a slash at its end and stands for all below it.
 	Existing [][]byte `json:"existing,omitempty"`
 	// Writing are the files that somebody had open for writing at the last run.
 	Writing []writing `json:"writing,omitempty"`

@@ -246,6 +246,49 @@ func TestFirstRunBrokenOff(t *testing.T) {
 	}
 }
 
+// It stays also where the source gets a directory of that name later, or something that cannot take its place.
+func TestKeepsBelowExisting(t *testing.T) {
+	s := newSite(t, 0)
+	ssh := rsynctest.StartSSH(t)
+	s.env = append(s.env, "RSYNC_RSH="+ssh.Shell)
+	for dir, target := range map[string]string{"dst": s.dir + "/dst", "ssh": ssh.Host + ":" + s.dir + "/ssh"} {
+		oneshot := []string{s.dir + "/src", target}
+		s.must(os.RemoveAll(s.dir + "/src"))
+		s.writes("src/f", dir+"/photos/old", dir+"/photos/[a]/old", dir+"/photo[a]/old", dir+"/notes/old", dir+"/list")
+		s.syncs("ok", oneshot...)
+		s.writes("src/photos/new", "src/photo[a]/new", "src/list")
+		s.syncs("ok", oneshot...)
+		s.syncs("ok", append(oneshot, "--full")...)
+		s.writes("src/notes")
+		if r := s.syncs("partial", oneshot...); r.Errors != 1 || !strings.Contains(r.Message, `"notes"`) {
+			t.Errorf("%+v", r)
+		}
+		s.syncs("partial", append(oneshot, "--full")...)
+		s.holds(true, dir+"/photos/old", dir+"/photos/[a]/old", dir+"/photo[a]/old", dir+"/notes/old",
+			dir+"/photos/new", dir+"/photo[a]/new")
+		s.must(os.RemoveAll(s.dir + "/" + dir + "/notes"))
+		s.syncs("ok", oneshot...)
+		s.must(os.Remove(s.dir + "/src/notes"))
+		s.syncs("ok", oneshot...)
+		s.holds(false, dir+"/notes")
+	}
+}
+
+// What is in a directory of the target that mkfs or rsince made stays also when the source has one of that name.
+func TestKeepsOwn(t *testing.T) {
+	s := newSite(t, 0)
+	s.writes("src/lost+found/new", "src/state/new")
+	s.profile("p", s.dir+"/dst")
+	state := []string{"--state-dir", s.dir + "/dst/state"}
+	s.writes("dst/lost+found/#123")
+	s.syncs("ok", append(state, "p")...)
+	s.syncs("ok", append(state, "--full", "p")...)
+	s.holds(true, "dst/lost+found/#123", "dst/lost+found/new", "dst/state/new")
+	if r := s.syncs("ok", append(state, "p")...); r.Mode != "gap" {
+		t.Errorf("the state is gone: %+v", r)
+	}
+}
+
 // A deletion that failed because the directory could not be read is made up for when it can be.
 func TestUnreadDirectory(t *testing.T) {
 	s := newSite(t, nobody)

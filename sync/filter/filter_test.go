@@ -231,6 +231,20 @@ func TestLiteral(t *testing.T) {
 	}
 }
 
+func TestSubtree(t *testing.T) {
+	for _, dir := range []string{"a", "a/b", "*", `a\b`, "[c]"} {
+		rules := mustParse(t, nil, []string{Subtree(dir)})
+		for path, want := range map[string]bool{dir: true, dir + "/x": true, dir + "/x/y": true, dir + "x": false, "x/" + dir: false, "c": false, "ab": false} {
+			if got := rules.Match(path, true); got != want {
+				t.Errorf("Subtree(%q) = %q; Match(%q) = %v", dir, Subtree(dir), path, got)
+			}
+		}
+		if rules.Match(dir, false) {
+			t.Errorf("Subtree(%q) matches what is no directory", dir)
+		}
+	}
+}
+
 // TestHardPatterns asks what takes a matcher that goes back to every star longer than anyone waits.
 func TestHardPatterns(t *testing.T) {
 	a, dirs := strings.Repeat("a", 4000), strings.Repeat("aaaaaaa/", 500)+"a"

@@ -13,4 +13,7 @@ func Literal(path string) string {
 	return "/" + path
 }
 
+// Subtree returns the pattern that matches this directory and everything below it, and no other.
+func Subtree(path string) string { return "/" + escaper.Replace(path) + "/***" }
+
 var escaper = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`)
