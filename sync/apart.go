@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -44,23 +45,88 @@ func (p place) holds(other place) bool {
 	return p.device == other.device && (p.path == other.path || isBelow)
 }
 
-// meetApart refuses a local target that holds the source, or lies in it, by way of a bind mount: what
-// deletes in the one deletes in the other. A target that lies below the source by its path is left out of
-// it.
+// A view is a path by which a place is reached.
+type view struct {
+	path string
+	place
+}
+
+// views gives what is seen by way of a directory: itself, and what is mounted below it. A mount that cannot be looked at
+// cannot be copied through either.
+func views(dir *os.File, mounts []string) ([]view, error) {
+	own, err := placeOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	found := []view{{resolved(dir.Name()), own}}
+	for _, mount := range mounts {
+		f, err := os.OpenFile(mount, unix.O_PATH|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			continue
+		}
+		at, err := placeOf(f)
+		_ = f.Close()
+		if err == nil && !own.holds(at) {
+			found = append(found, view{mount, at})
+		}
+	}
+	return found, nil
+}
+
+// leftOut reports whether a target, or what is mounted below it, lies below the source by its path too: by that it is
+// left out of the source.
+func (v view) leftOut(target view) bool {
+	rel, ok := below(target.path, v.path)
+	return ok && target.place == place{v.device, filepath.Join(v.place.path, rel)}
+}
+
+// meetApart refuses a local target that holds the source, or lies in it, by way of a mount at or below either: what
+// deletes in the one deletes in the other.
 func (r *run) meetApart(source, target *os.File) error {
-	if _, ok := below(resolved(target.Name()), r.source.Path); ok {
-		return nil
+	var crossed []string
+	if !r.source.OneFileSystem {
+		mounts, err := mountsBelow(r.source.Path)
+		if err != nil {
+			return err
+		}
+		crossed = slices.DeleteFunc(mounts, func(mount string) bool {
+			return slices.ContainsFunc(r.source.Skip, func(skip string) bool { _, ok := below(mount, skip); return ok || mount == skip })
+		})
 	}
-	from, err := placeOf(source)
+	from, err := views(source, crossed)
 	if err != nil {
 		return err
 	}
-	to, err := placeOf(target)
+	r.mounts, err = mountsBelow(resolved(target.Name()))
 	if err != nil {
 		return err
 	}
-	if from.holds(to) || to.holds(from) {
-		return fmt.Errorf("%s and %s are one directory, or one lies in the other, through a mount", r.Profile.Source, r.Profile.Target)
+	to, err := views(target, r.mounts)
+	if err != nil {
+		return err
+	}
+	for _, source := range from {
+		for _, target := range to {
+			if (source.holds(target.place) || target.holds(source.place)) && !source.leftOut(target) {
+				return fmt.Errorf("%s and %s are one directory, or one lies in the other, through a mount (%s shows what %s does)",
+					r.Profile.Source, r.Profile.Target, target.path, source.path)
+			}
+		}
 	}
 	return nil
+}
+
+// mountsBelow gives the mount points below a directory.
+func mountsBelow(dir string) ([]string, error) {
+	mounts, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading the mount table: %w", err)
+	}
+	found := set{}
+	for _, m := range mounts {
+		if _, ok := below(m.Mountpoint, dir); ok && isMountPoint(m.Mountpoint) {
+			found.add(m.Mountpoint)
+		}
+	}
+	return found.sorted(), nil
 }

@@ -245,7 +245,7 @@ func (r *run) noteExisting(ctx context.Context) error {
 			r.memory.Existing = append(r.memory.Existing, []byte(path))
 		}
 	}
-	r.engine.Filters = append(r.protected(), r.tree.filters()...)
+	r.setFilters()
 	return nil
 }
 
@@ -330,7 +330,7 @@ func (r *run) countGone(ctx context.Context, dry *rsync.Engine, gone []string, c
 		return err
 	}
 	for _, path := range gone {
-		if err := eachBelow(ctx, r.Profile.Target.Path, path, count); err != nil {
+		if err := r.eachBelow(ctx, path, count); err != nil {
 			return err
 		}
 	}
@@ -349,7 +349,7 @@ func (r *run) countReplaced(ctx context.Context, dry *rsync.Engine, paths []stri
 		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || r.isDirectory(path) {
 			continue
 		}
-		err = eachBelow(ctx, r.Profile.Target.Path, path, func(found string) {
+		err = r.eachBelow(ctx, path, func(found string) {
 			if found != path {
 				count(found)
 			}
@@ -361,14 +361,19 @@ func (r *run) countReplaced(ctx context.Context, dry *rsync.Engine, paths []stri
 	return nil
 }
 
-// eachBelow calls visit for a name and everything below it; for none if there is none. What it may not
-// read, or cannot for its depth, counts as empty: deleting it will fail, or not.
-func eachBelow(ctx context.Context, root, path string, visit func(path string)) error {
-	return filepath.WalkDir(filepath.Join(root, path), func(found string, _ fs.DirEntry, err error) error {
+// eachBelow calls visit for a name of a local target and everything below it; for none if there is none, nor for
+// what mounts keep. What it may not read, or cannot for its depth, counts as empty: deleting it will fail, or not.
+func (r *run) eachBelow(ctx context.Context, path string, visit func(path string)) error {
+	root := r.Profile.Target.Path
+	return filepath.WalkDir(filepath.Join(root, path), func(found string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // the target may have a file where the source had a directory
 			return nil
 		}
-		if rel, ok := below(found, filepath.Clean(root)); ok {
+		rel, ok := below(found, filepath.Clean(root))
+		switch {
+		case ok && r.isMount(rel) && entry != nil && entry.IsDir():
+			return filepath.SkipDir
+		case ok && r.mountIn(rel) == "":
 			visit(rel)
 		}
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENAMETOOLONG) {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"rsince/changes"
@@ -98,6 +99,7 @@ type run struct {
 	tree   *tree
 	memory *memory
 	held   held
+	mounts []string // in a local target
 	engine *rsync.Engine
 	result rsync.Result
 	tally  *tally
@@ -256,8 +258,13 @@ func (r *run) look(cut time.Time) (err error) {
 	if r.tree, err = newTree(r.source, r.Profile.Filter, cut, r.cutBegan); err != nil {
 		return err
 	}
-	r.engine.Filters = append(r.protected(), r.tree.filters()...)
 	return nil
+}
+
+// setFilters tells the engine what is left alone on either side. It comes after the plan: what that takes for gone is to
+// be kept where something is mounted.
+func (r *run) setFilters() {
+	r.engine.Filters = slices.Concat(r.protected(), r.pinned(), r.tree.filters())
 }
 
 // carry copies what the batch and the mode ask for and acknowledges it.
@@ -271,6 +278,7 @@ func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
 	if err != nil {
 		return err
 	}
+	r.setFilters()
 	r.record.Listed = plan.listed()
 	for _, c := range plan.carried {
 		if c.Error != "" {

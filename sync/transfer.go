@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
@@ -136,7 +135,8 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		func() (rsync.Result, error) { return e.Directories(ctx, p.listings, false) },
 	}
 	links := func() (rsync.Result, error) { return r.link(ctx, p.links) }
-	deletions := func() (rsync.Result, error) { return e.Deletions(ctx, p.gone) }
+	gone := slices.DeleteFunc(slices.Clone(p.gone), r.isMount)
+	deletions := func() (rsync.Result, error) { return e.Deletions(ctx, gone) }
 	err := r.inTurn(slices.Concat(single, listing, []pass{links, deletions}))
 	if errors.Is(err, rsync.ErrTargetFull) {
 		r.say("the target is full: deletions first")
@@ -155,6 +155,7 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 	if err == nil {
 		err = r.fitAgain(ctx, p)
 	}
+	r.failMounts(p.gone)
 	r.tally.count(&r.result, r.DryRun)
 	for _, dir := range r.result.Kept {
 		r.say("%q is gone from the source and stays on the target because of excluded names in it", dir)
@@ -282,17 +283,8 @@ func disksOf(target profile.Target) ([]string, error) {
 		return nil, nil
 	}
 	root := resolved(target.Path)
-	dirs := set{root: {}}
-	mounts, err := mountinfo.GetMounts(nil)
-	if err != nil {
-		return nil, fmt.Errorf("reading the mount table: %w", err)
-	}
-	for _, m := range mounts {
-		if _, ok := below(m.Mountpoint, root); ok {
-			dirs.add(m.Mountpoint)
-		}
-	}
-	return dirs.sorted(), nil
+	mounts, err := mountsBelow(root)
+	return append([]string{root}, mounts...), err
 }
 
 // sync returns when everything written is on the disks.

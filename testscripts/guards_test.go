@@ -1,6 +1,7 @@
 package testscripts
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -311,20 +312,92 @@ func TestUnreadDirectory(t *testing.T) {
 func TestBindMounts(t *testing.T) {
 	s := newSite(t, 0)
 	s.writes("src/below/file", "src/file")
-	binds := func(from, to string) {
-		s.must(os.MkdirAll(s.dir+"/"+to, 0o755))
-		s.must(unix.Mount(s.dir+"/"+from, s.dir+"/"+to, "", unix.MS_BIND, ""))
-		t.Cleanup(func() { _ = unix.Unmount(s.dir+"/"+to, unix.MNT_DETACH) })
-	}
-	binds(".", "dst/above")
-	binds("src", "dst/same")
-	binds("src/below", "dst/below")
+	s.binds(".", "dst/above")
+	s.binds("src", "dst/same")
+	s.binds("src/below", "dst/below")
 	for _, target := range []string{"above", "same", "below"} {
 		s.profile(target, s.dir+"/dst/"+target)
 		s.syncs("failed", target)
 		s.syncs("failed", "--accept", target)
 	}
 	s.holds(true, "src/below/file", "src/file", "etc")
+}
+
+// binds mounts a directory of the site on another one until the test ends.
+func (s *site) binds(from, to string) {
+	s.t.Helper()
+	s.must(errors.Join(os.MkdirAll(s.dir+"/"+from, 0o755), os.MkdirAll(s.dir+"/"+to, 0o755)))
+	s.must(unix.Mount(s.dir+"/"+from, s.dir+"/"+to, "", unix.MS_BIND, ""))
+	s.t.Cleanup(func() { _ = unix.Unmount(s.dir+"/"+to, unix.MNT_DETACH) })
+}
+
+// So is one in which a mount shows the source, or that a mount in the source shows.
+func TestBindMountsBelow(t *testing.T) {
+	s := newSite(t, 0)
+	s.writes("src/below/file", "src/file", "src/data/file", "dst/below/file")
+	for name, mount := range map[string][2]string{"below": {"src/below", "dst/below/m"}, "above": {".", "dst/above/m"}, "same": {"src", "dst/same/a/b"}} {
+		s.binds(mount[0], mount[1])
+		s.profile(name, s.dir+"/dst/"+name)
+	}
+	s.binds("src/data", "src/copy")
+	s.profile("itself", s.dir+"/src/copy")
+	s.option("itself", `exclude = ["/copy/"]`)
+	s.binds("dst/grows", "src/m")
+	s.profile("grows", s.dir+"/dst/grows")
+	s.option("grows", "one_file_system = false")
+	for _, profile := range []string{"below", "above", "same", "itself", "grows"} {
+		s.syncs("failed", profile)
+		s.syncs("failed", "--accept", profile)
+	}
+	s.holds(true, "src/below/file", "src/file", "src/data/file", "etc")
+	s.holds(false, "src/data/data", "dst/grows/m")
+
+	s.profile("grows", s.dir+"/dst/grows") // with the source on one file system, what is mounted there is none of it
+	s.syncs("ok", "grows")
+	s.mounts("src/m")
+	s.profile("disk", s.dir+"/src/m") // a disk of its own, which is left out of the source
+	s.option("disk", `exclude = ["/m/"]`)
+	s.syncs("ok", "disk")
+	s.holds(true, "src/m/file")
+	s.holds(false, "src/m/m")
+}
+
+// What is mounted in the target belongs to it while the source has a directory there. When it has none any more, nothing of
+// it is deleted.
+func TestMountsInTarget(t *testing.T) {
+	for _, mode := range []string{"changes", "full"} {
+		t.Run(mode, func(t *testing.T) {
+			s := newSite(t, 0)
+			s.profile("p", s.dir+"/dst", "[watch]", `backend = "fanotify"`)
+			s.writes("src/usb/f", "src/usb/g", "src/a/b/m/f", "src/a/c", "src/t/f", "src/keep")
+			for _, dir := range []string{"usb", "a/b/m", "t"} {
+				s.binds("beside/"+dir, "dst/"+dir)
+			}
+			s.startWatcher("p")
+			s.syncs("ok", "p", "--accept")
+			args := []string{"p"}
+			if mode == "full" {
+				args = append(args, "--full")
+			}
+			s.must(os.Remove(s.dir + "/src/usb/g"))
+			s.syncs("ok", args...)
+			s.holds(true, "beside/usb/f", "beside/a/b/m/f")
+			s.holds(false, "beside/usb/g")
+
+			for _, dir := range []string{"usb", "a", "t"} {
+				s.must(os.RemoveAll(s.dir + "/src/" + dir))
+			}
+			s.writes("src/t")
+			s.syncs("partial", append(args, "--max-delete", "2")...)
+			s.holds(true, "beside/usb/f", "beside/a/b/m/f", "beside/t/f")
+			s.holds(false, "dst/a/c")
+			for _, dir := range []string{"usb", "a/b/m", "t"} {
+				s.must(unix.Unmount(s.dir+"/dst/"+dir, 0))
+			}
+			s.syncs("ok", args...)
+			s.equal("p", s.dir+"/dst")
+		})
+	}
 }
 
 // A target that was filled and is empty is not the one it was, whatever its identity.

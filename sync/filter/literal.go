@@ -16,4 +16,7 @@ func Literal(path string) string {
 // Subtree returns the pattern that matches this directory and everything below it, and no other.
 func Subtree(path string) string { return "/" + escaper.Replace(path) + "/***" }
 
+// Below is Literal for everything below the path.
+func Below(path string) string { return "/" + escaper.Replace(path) + "/**" }
+
 var escaper = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`)
