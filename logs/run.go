@@ -59,7 +59,7 @@ type Run struct {
 	Moved        int    `json:"moved"`
 	Bytes        int64  `json:"bytes"`            // of file contents written to the target
 	Errors       int    `json:"errors"`           // paths that failed
-	Missed       int    `json:"missed,omitempty"` // differences that a verification found
+	Missed       int    `json:"missed,omitempty"` // differences that nobody had told of, of a verification or a full run
 	PendingAfter int    `json:"pending_after"`    // changes left in the journal; -1: not known
 	Message      string `json:"message"`          // one line of at most 4096 bytes; End makes it so
 }

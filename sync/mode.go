@@ -63,6 +63,9 @@ func (r *run) chooseMode(batch *changes.Batch) {
 	}
 	if why := r.fullBecause(batch, missed); why != "" {
 		r.chooseDoubts()
+		if r.shouldKnowAll(batch, missed) {
+			r.differing = map[string]aspects{}
+		}
 		r.beFull(why)
 		return
 	}
@@ -205,6 +208,7 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	if err := r.addRenewed(ctx, p); err != nil {
 		return nil, err
 	}
+	r.noteReported(p)
 	links := newLinkFinder(r.tree)
 	if full {
 		var err error

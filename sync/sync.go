@@ -123,8 +123,12 @@ type run struct {
 	forgotten         bool          // more was remembered
 	ripe              time.Duration // see planner
 	unfound           []string      // why files known by their handle could not be looked for
-	open              []writing     // files that somebody has open for writing
-	unseen            []string      // where such files could not be looked for
+	// differing is what this run found different on the target, where it should know of all; nil elsewhere. Reported
+	// are the names that it was told of.
+	differing map[string]aspects
+	reported  set
+	open      []writing // files that somebody has open for writing
+	unseen    []string  // where such files could not be looked for
 }
 
 // Run runs the job and returns its record, which is also written to the list of runs. The error is
@@ -309,6 +313,9 @@ func (r *run) carry(ctx context.Context, batch *changes.Batch) error {
 	}
 	if err := r.stillMet(ctx); err != nil {
 		return err
+	}
+	if err := r.countMissed(ctx, batch, plan); err != nil {
+		r.warn("what was missed is not counted: %v", err)
 	}
 	return r.acknowledge(ctx, batch, plan)
 }

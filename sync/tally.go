@@ -8,6 +8,7 @@ type tally struct {
 	items func(rsync.Item) // nil: nobody wants to know
 
 	copied, deleted set
+	remade          set      // names removed from the target to be made anew
 	again           set      // of the names told from now on, those that may come again; nil: any
 	retimed         []string // directories of which only the time changes
 	changed         set      // directories in which something else does
@@ -15,7 +16,7 @@ type tally struct {
 }
 
 func newTally(items func(rsync.Item)) *tally {
-	return &tally{items: items, copied: set{}, deleted: set{}, changed: set{}}
+	return &tally{items: items, copied: set{}, deleted: set{}, remade: set{}, changed: set{}}
 }
 
 func (t *tally) take(item rsync.Item) {
@@ -54,6 +55,7 @@ const onlyTime = ".d..t......"
 // takeRemade takes a name that is removed from the target to be made anew: the directory it is in gets another
 // time by that, and then its own again.
 func (t *tally) takeRemade(path string) {
+	t.remade.add(path)
 	t.take(rsync.Item{Action: rsync.Update, Path: path})
 	t.take(rsync.Item{Action: rsync.Update, Path: parent(path), Dir: true, Changes: onlyTime})
 }

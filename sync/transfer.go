@@ -25,7 +25,7 @@ func (r *run) newEngine(lock *targetLock) *rsync.Engine {
 		Source: r.source.Path, Target: p.Target.String(),
 		OneFileSystem: p.OneFileSystem && !onType(r.source.Path, unix.BTRFS_SUPER_MAGIC), // a subvolume is no mount
 		Options:       p.RsyncOptions, Stall: p.Stall, Nice: p.Priority.Nice, IO: p.Priority.IO,
-		Inherit: lock.files, DryRun: r.DryRun, Items: r.tally.take, Log: io.Discard,
+		Inherit: lock.files, DryRun: r.DryRun, Items: r.take, Log: io.Discard,
 	}
 	if r.log != nil {
 		e.Log = r.log

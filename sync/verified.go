@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// Verified is what a profile's last verification leaves to be shown later.
+// Verified is what a profile's last verification, or a full run that counted what was missed, leaves to be shown later.
 type Verified struct {
 	At       time.Time `json:"at"`
 	Run      string    `json:"run"` // the id of its record, whose log has the differences
 	Missed   int       `json:"missed"`
 	Checksum bool      `json:"checksum"`
-	Repaired bool      `json:"repaired"` // the differences were put into the journal
+	Repaired bool      `json:"repaired"`       // the differences were put into the journal
+	Full     bool      `json:"full,omitempty"` // it was a full run, which has mended them
 }
 
 func verifiedFile(dir string) string { return filepath.Join(dir, "verified.json") }

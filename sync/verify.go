@@ -90,6 +90,7 @@ func (v *Verification) locked(ctx context.Context, r *run, lock *targetLock, fou
 	if err := r.look(before.Cut); err != nil {
 		return err
 	}
+	r.setFilters()
 	c, err := r.compare(ctx, v.Checksum)
 	if err != nil {
 		return absent(err)

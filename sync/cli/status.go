@@ -32,11 +32,12 @@ type statusLine struct {
 	LastState     logs.State `json:"last_state"`
 	NextFull      *time.Time `json:"next_full"`    // not later than; null if never or with the next run
 	TargetKnown   bool       `json:"target_known"` // whether another disk in the target's place is noticed
-	Missed        *int       `json:"missed"`       // differences that the last verification found; null if there was none
+	Missed        *int       `json:"missed"`       // differences that the last verification, or full run since, found; null if there was none
 	Verified      *time.Time `json:"verified"`     // when that was
 	Unseen        []string   `json:"unseen"`       // where the last run could not look for files open for writing
 
 	repaired bool // and they were put into the journal then
+	full     bool // or it was a full run
 
 	hint string // what to do about Gap
 }
@@ -117,6 +118,7 @@ func (l *statusLine) addVerified(dir string) error {
 	v, err := rsincesync.LastVerified(dir)
 	if v != nil {
 		l.Missed, l.Verified, l.repaired = &v.Missed, &v.At, v.Repaired
+		l.full = v.Full
 	}
 	return err
 }
@@ -215,11 +217,14 @@ func (w *world) printStatus(p *profile.Profile, l *statusLine) {
 		row("last run", "%s, %s", l.LastState, l.LastRun)
 	}
 	if l.Missed != nil && *l.Missed > 0 {
-		repaired := ""
-		if l.repaired {
-			repaired = ", and put into the journal"
+		by, then := "verification", ""
+		switch {
+		case l.full:
+			by, then = "full run", ", and mended"
+		case l.repaired:
+			then = ", and put into the journal"
 		}
-		row("missed", "%d, found by the verification %s%s", *l.Missed, ago(*l.Verified), repaired)
+		row("missed", "%d, found by the %s %s%s", *l.Missed, by, ago(*l.Verified), then)
 	}
 	if l.NextFull != nil {
 		row("next full run", "by %s", l.NextFull.Local().Format(time.DateTime))
