@@ -206,10 +206,11 @@ func (r *run) guardDeletions(ctx context.Context, p *plan) error {
 	case unlimited && !r.fresh:
 		return nil
 	}
-	deletions, err := r.deletions(ctx, p)
+	gone, err := r.deletions(ctx, p)
 	if err != nil {
 		return fmt.Errorf("counting what would be deleted: %w", err)
 	}
+	deletions := r.withoutMoved(gone)
 	if r.fresh {
 		return r.guardFirst(deletions)
 	}
@@ -296,15 +297,10 @@ func (r *run) guardFirst(deletions set) error {
 	}
 }
 
-// deletions gives the names that would be deleted from the target and that the source does not
-// have under another name now. It asks the engine, except where the target can be looked at.
+// deletions gives the names that would be deleted from the target. It asks the engine, except where the target can be looked at.
 func (r *run) deletions(ctx context.Context, p *plan) (set, error) {
 	deletions := set{} // two passes can have the same
-	count := func(path string) {
-		if !r.movedAway(path) {
-			deletions.add(strings.TrimSuffix(path, "/"))
-		}
-	}
+	count := func(path string) { deletions.add(strings.TrimSuffix(path, "/")) }
 	dry := r.dryEngine(func(item rsync.Item) { count(item.Path) })
 	if r.record.Mode == modeFull {
 		_, err := dry.Extraneous(ctx)
@@ -383,15 +379,28 @@ func (r *run) eachBelow(ctx context.Context, path string, visit func(path string
 	})
 }
 
-// movedAway reports whether a name, gone from where it was, is there under the name that it or a
-// directory above it was renamed to since the last run.
-func (r *run) movedAway(path string) bool {
-	for from := path; from != "."; from = parent(from) {
-		if to, ok := r.renamedTo(from); ok {
-			return r.tree.holds(to + strings.TrimPrefix(path, from))
+// withoutMoved leaves out names that the source has under others now. A new name is that of one old name: of files
+// that were renamed onto each other one is left.
+func (r *run) withoutMoved(gone set) set {
+	lost, taken := set{}, set{}
+	for _, path := range gone.sorted() {
+		if to, ok := r.movedTo(path); ok && !taken.has(to) && r.tree.holds(to) {
+			taken.add(to)
+		} else {
+			lost.add(path)
 		}
 	}
-	return false
+	return lost
+}
+
+// movedTo gives the name of what was renamed, or is below a directory that was, since the last run.
+func (r *run) movedTo(path string) (to string, ok bool) {
+	for from := path; from != "."; from = parent(from) {
+		if to, ok := r.renamedTo(from); ok {
+			return to + strings.TrimPrefix(path, from), true
+		}
+	}
+	return "", false
 }
 
 // renamedTo follows a name through all its renames.

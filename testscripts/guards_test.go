@@ -163,6 +163,29 @@ func (s *site) tooDeep(dir string) {
 	s.must(unix.Close(at))
 }
 
+// Of files that were renamed onto each other one is left.
+func TestRenamedOntoOne(t *testing.T) {
+	s := newSite(t, 0)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "fanotify"`)
+	s.many("src", 30)
+	s.startWatcher("p")
+	s.syncs("ok", "p")
+	for i := range 30 {
+		s.must(os.Rename(fmt.Sprintf("%s/src/%d", s.dir, i), s.dir+"/src/one"))
+	}
+	s.syncs("refused", "--max-delete", "28", "p")
+	s.syncs("refused", "--full", "--max-delete", "28", "p")
+	s.syncs("ok", "--max-delete", "29", "p")
+	s.equal("p", s.dir+"/dst")
+}
+
+// many makes n small files in a directory.
+func (s *site) many(dir string, n int) {
+	for i := range n {
+		s.writes(fmt.Sprintf("%s/%d", dir, i))
+	}
+}
+
 // What is mounted inside the source while a run begins does not become part of it.
 func TestMountedMeanwhile(t *testing.T) {
 	s := newSite(t, 0)
