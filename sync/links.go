@@ -103,6 +103,13 @@ func (l *linkFinder) addFile(st *unix.Stat_t, told changes.Change) {
 	f.told = append(f.told, told)
 }
 
+// addInode adds a file of which no more is known.
+func (l *linkFinder) addInode(id fileID) {
+	if l.files[id] == nil {
+		l.files[id] = &linked{names: set{}, links: 1}
+	}
+}
+
 // addBelow adds the files with several names directly in dir or, if deep, anywhere below.
 func (l *linkFinder) addBelow(ctx context.Context, dir string, deep bool) error {
 	t := l.tree.scan(dir)

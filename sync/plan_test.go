@@ -189,6 +189,24 @@ func TestHandles(t *testing.T) {
 	}
 }
 
+// TestInodes finds the names of files of which only the inode is known.
+func TestInodes(t *testing.T) {
+	root := sourceOf(t, `mkdir d; echo 1 >d/file; echo 2 >d/a; ln d/a b; echo 3 >../out; echo 4 >d/x.tmp`)
+	for path, want := range map[string]string{
+		"d/file": "content d/file", "b": "links b d/a", "../out": "", "d/x.tmp": "",
+	} {
+		p := newPlanner(treeOf(t, root))
+		st, err := p.tree.stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.links.addInode(fileID{st.Dev, st.Ino})
+		if got := planned(t, p, ""); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+}
+
 // TestSeenTwice: a name that is seen through two mounts does not stand for another one of its file.
 func TestSeenTwice(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -44,7 +44,11 @@ func (r *run) addWriting(ctx context.Context, p *planner) error {
 	}
 	r.open, r.unseen = nil, found.Unseen[:min(len(found.Unseen), unseenMax)]
 	for _, f := range found.Files {
-		if f.Path == "" {
+		switch {
+		case f.Path == "" && f.Handle == "":
+			p.links.addInode(fileID{f.Device, f.Inode})
+			continue
+		case f.Path == "":
 			p.add(f.Change)
 			continue
 		}

@@ -27,9 +27,12 @@ type held struct {
 	file
 	process string // who holds it, in /proc; empty if it is the kernel
 	mapped  bool   // by a mapping, not by a descriptor
-	link    string // leads to the file while it is held
+	link    string // leads to the file while it is held; empty if nothing does
 	path    string // as the kernel tells it, which may be wrong by now or meant in another namespace
 }
+
+// lost reports whether nothing leads to the file, so that no more than its identity is known.
+func (h held) lost() bool { return h.link == "" }
 
 type report struct {
 	holder holder

@@ -2,7 +2,6 @@ package writers
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,7 +49,8 @@ func (l loop) held(m *mounts) ([]held, error) {
 	return inSight(m, path, id)
 }
 
-// inSight looks for the file in all mount namespaces, for the path is as in the one it was attached in.
+// inSight looks for the file in all mount namespaces, for the path is as in the one it was attached in, of
+// which no process may be left.
 func inSight(m *mounts, path string, id identity) ([]held, error) {
 	for _, process := range append([]string{""}, namespaces()...) {
 		h := held{process: process, link: path, path: path}
@@ -65,7 +65,7 @@ func inSight(m *mounts, path string, id identity) ([]held, error) {
 	if !m.disks[id.dev] && id.dev != m.root.dev {
 		return nil, nil
 	}
-	return nil, fmt.Errorf("it is not in any process's sight as %q", path)
+	return []held{{file: file{identity: id}, path: path}}, nil
 }
 
 // attribute reads one of the device's files in sysfs.

@@ -83,8 +83,11 @@ func readTable(process string) []*mountinfo.Info {
 }
 
 // change returns the held file's path in the source, or its handle if it may have names there; neither
-// if it is outside. The error says why there is no handle.
+// if it is outside or lost. The error says why there is no handle.
 func (m *mounts) change(h held) (c changes.Change, err error) {
+	if h.lost() {
+		return c, nil
+	}
 	var outside bool
 	if c.Path, outside = m.locate(h.path, h.identity); c.Path != "" || outside && h.links == 1 {
 		return c, nil

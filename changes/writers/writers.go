@@ -29,9 +29,11 @@ import (
 )
 
 // A File can be written to: a change of kind Content with its path if it has one in the source, else
-// with its handle if it has names that are not known; they need not be in the source.
+// with its handle if it has names that are not known; they need not be in the source. Where nothing leads to
+// it any more it has neither.
 type File struct {
 	changes.Change
+	Device, Inode uint64 // st_dev and st_ino
 	// Mapped says that some memory shows it: a change need not renew its times. Where it is false, one
 	// does, if late: as long as a single write goes on.
 	Mapped bool
@@ -141,10 +143,10 @@ func (f *finder) note(h held) {
 	if err != nil {
 		f.unseen.add(fmt.Sprintf("the names of the file that was %q", h.path), err)
 	}
-	if c.Path != "" || c.Handle != "" {
+	if c.Path != "" || c.Handle != "" || h.lost() {
 		c.Kind, c.Since = changes.Content, f.began
 	}
-	f.done[h.identity] = File{c, h.mapped}
+	f.done[h.identity] = File{Change: c, Device: h.dev, Inode: h.ino, Mapped: h.mapped}
 }
 
 // onSource returns the held file as it is on one of the source's file systems, and whether it is.
