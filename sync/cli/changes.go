@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -49,7 +48,9 @@ func (w *world) changes(ctx context.Context, name string, nul bool) error {
 	}
 	out := bufio.NewWriter(w.stdout)
 	for _, c := range pending {
-		w.printChange(out, c, nul)
+		if c.Path != "" { // the others are mostly elsewhere on the source's file system
+			w.printChange(out, c, nul)
+		}
 	}
 	return out.Flush()
 }
@@ -59,7 +60,6 @@ func (w *world) printChange(out *bufio.Writer, c changes.Change, nul bool) {
 	switch {
 	case w.json:
 		_ = json.NewEncoder(out).Encode(changeLine(c))
-	case c.Path == "": // without a name there is nothing to read
 	case nul:
 		fmt.Fprintf(out, "%s\x00", c.Path)
 	case c.Attempts > 0:
@@ -72,10 +72,6 @@ func (w *world) printChange(out *bufio.Writer, c changes.Change, nul bool) {
 // changeLine is a line of `rsince changes --json`. Keys are added, never renamed.
 func changeLine(c changes.Change) map[string]any {
 	line := map[string]any{"kind": c.Kind.String(), "since": c.Since, "attempts": c.Attempts, "error": c.Error}
-	if c.Path == "" {
-		line["handle_base64"] = base64.StdEncoding.EncodeToString([]byte(c.Handle))
-		return line
-	}
 	putPath(line, c.Path)
 	return line
 }
