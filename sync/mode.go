@@ -273,28 +273,39 @@ func (r *run) rewritten(file named) bool {
 	return err == nil && fileVersion(st) != file.version || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
 }
 
-// addRenewed puts in doubt every file with a ctime since the last run, if a name has come and gone
+// addRenewed puts in doubt every file that was changed since the last run, if a name has come and gone
 // that may have been another name of any of them, in hearing of a watcher that knows only names.
 func (r *run) addRenewed(ctx context.Context, p *planner) error {
 	if !r.namesOnly() || r.firstRun() || !r.cameAndWent(p) {
 		return nil
 	}
 	r.say("names have come and gone since the last run; looking for files that were changed through one of them")
-	since := r.memory.Copied.Add(-renewedMargin)
+	renewed := r.renewed()
 	var mu gosync.Mutex
-	var renewed []string
+	var found []string
 	err := r.tree.walk(ctx, ".", func(path string, st *unix.Stat_t, _ scan.Identity) {
-		if st.Mode&unix.S_IFMT == unix.S_IFDIR || time.Unix(st.Ctim.Unix()).Before(since) {
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR || !renewed(path, st) {
 			return
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		renewed = append(renewed, path)
+		found = append(found, path)
 	}, func(string) {})
-	for _, path := range renewed {
+	for _, path := range found {
 		p.add(changes.Change{Path: path, Kind: changes.Content, Since: time.Now()})
 	}
 	return p.links.note(ctx, err)
+}
+
+// renewed tells which files may have been changed since the last run: those that the catalog does not have
+// so. Without one those with a newer ctime, or all if the clock was set back behind that run.
+func (r *run) renewed() func(path string, st *unix.Stat_t) bool {
+	if catalog, _ := catalogOf(r.Dir); catalog != nil {
+		return func(path string, st *unix.Stat_t) bool { return !catalog.Has(path, scan.VersionOf(st)) }
+	}
+	since := r.memory.Copied.Add(-renewedMargin)
+	setBack := r.memory.Copied.After(time.Now())
+	return func(_ string, st *unix.Stat_t) bool { return setBack || !time.Unix(st.Ctim.Unix()).Before(since) }
 }
 
 // cameAndWent reports whether a name that is gone was not there at the last run either, as far as the

@@ -1,11 +1,13 @@
 package testscripts
 
 import (
+	"bytes"
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -139,12 +141,25 @@ func (a *absence) setClockBack() {
 	a.must(clockWasAhead(a.dir + "/state/profiles/p"))
 }
 
-// clockWasAhead has the state of a profile say that all is known until an hour from now.
+// clockWasAhead has the state of a profile say that all is known, and was copied, until an hour from now.
 func clockWasAhead(dir string) error {
-	text := fmt.Sprintf(" %-118s\n", fmt.Sprintf(`{"until":%q}`, time.Now().Add(time.Hour).Format(time.RFC3339Nano)))
-	sum := crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli))
-	return os.WriteFile(filepath.Join(dir, "journal/known"), fmt.Appendf(nil, "%08x%s", sum, text), 0o600)
+	then := time.Now().Add(time.Hour).Format(time.RFC3339Nano)
+	text := fmt.Sprintf(" %-118s\n", fmt.Sprintf(`{"until":%q}`, then))
+	known := fmt.Appendf(nil, "%08x%s", castagnoli([]byte(text)), text)
+	if err := os.WriteFile(filepath.Join(dir, "journal/known"), known, 0o600); err != nil {
+		return err
+	}
+	file := filepath.Join(dir, "memory.json")
+	memory, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	memory = memory[:bytes.LastIndex(memory, []byte(`"crc32c `))]
+	memory = regexp.MustCompile(`"copied": "[^"]*"`).ReplaceAll(memory, fmt.Appendf(nil, `"copied": %q`, then))
+	return os.WriteFile(file, fmt.Appendf(memory, "\"crc32c %08x\"\n", castagnoli(memory)), 0o600)
 }
+
+func castagnoli(data []byte) uint32 { return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) }
 
 // copy runs the profile and compares. What is too young to be copied once and for all stays pending.
 func (a *absence) copy() (trouble string) {
