@@ -25,7 +25,7 @@ type Target struct {
 const scheme = "rsync://"
 
 // ParseTarget reads /path, host:/path, user@host:/path and rsync://[user@]host[:port]/module[/path].
-// As for rsync, an IPv6 address is in brackets.
+// As for rsync, an IPv6 address is in brackets. A path on another machine has no wildcards.
 func ParseTarget(s string) (Target, error) {
 	before, after, colon := cutHost(s)
 	switch {
@@ -47,8 +47,20 @@ func ParseTarget(s string) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
-	path, err := cleanPath(after)
+	path, err := remotePath(after)
 	return Target{Host: host, Path: path}, err
+}
+
+// remotePath is cleanPath for another machine. There a shell or rsync expands wildcards, into other directories than
+// the one that is looked at before, and an escaped one is taken literally by a shell alone: a daemon, and an rsync with
+// --secluded-args, make the backslash part of a name that is not there yet (glob_expand in util1.c, rsync 3.5.0). A
+// backslash by itself is lost where rsync does not quote it for the shell (before 3.2.4, and with --old-args).
+func remotePath(s string) (string, error) {
+	path, err := cleanPath(s)
+	if at := strings.IndexAny(path, `*?[\`); err == nil && at >= 0 {
+		return "", fmt.Errorf("%q holds a %q, which the rsync there would not take literally: give the directory another name", path, path[at:at+1])
+	}
+	return path, err
 }
 
 // cutHost divides s at the colon before the first slash that is not in brackets, if there is one.
@@ -90,7 +102,7 @@ func parseDaemon(s string) (Target, error) {
 	if path == "" || path[0] == '/' {
 		return Target{}, fmt.Errorf("%q lacks the daemon's module", scheme+s)
 	}
-	absolute, err := cleanPath("/" + path)
+	absolute, err := remotePath("/" + path)
 	if err != nil {
 		return Target{}, err
 	}

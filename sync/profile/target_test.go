@@ -14,6 +14,8 @@ func TestParseTarget(t *testing.T) {
 		{"/mnt/backup", Target{Path: "/mnt/backup"}, ""},
 		{"/mnt//backup/./", Target{Path: "/mnt/backup"}, "/mnt/backup"},
 		{"/", Target{Path: "/"}, ""},
+		{`/a/t[1]*?\b`, Target{Path: `/a/t[1]*?\b`}, ""},
+		{"host:/a/t]", Target{Host: "host", Path: "/a/t]"}, ""},
 		{"/a:b", Target{Path: "/a:b"}, ""},
 		{"/a\n\xff", Target{Path: "/a\n\xff"}, ""},
 		{"host:/p", Target{Host: "host", Path: "/p"}, ""},
@@ -79,6 +81,10 @@ func TestParseTargetWrong(t *testing.T) {
 		"rsync://host:0/mod":            `"0" is not a port`,
 		"rsync://host:x/mod":            `"x" is not a port`,
 		"rsync://host:65536/mod":        `"65536" is not a port`,
+		"host:/a/t[1]":                  `"/a/t[1]" holds a "[", which the rsync there would not take literally: give the directory another name`,
+		"me@[::1]:/a*":                  `"/a*" holds a "*", which the rsync there would not take literally: give the directory another name`,
+		"rsync://host/mod/t?":           `"/mod/t?" holds a "?", which the rsync there would not take literally: give the directory another name`,
+		`host:/a\b`:                     `"/a\\b" holds a "\\", which the rsync there would not take literally: give the directory another name`,
 		"rsync://me:pw@host/mod":        `"pw@host" is not a port`,
 	} {
 		if got, err := ParseTarget(text); err == nil || err.Error() != want {
