@@ -157,10 +157,23 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 	}
 	r.failMounts(p.gone)
 	r.tally.count(&r.result, r.DryRun)
-	for _, dir := range r.result.Kept {
-		r.say("%q is gone from the source and stays on the target because of excluded names in it", dir)
-	}
+	r.tellKept()
 	return err
+}
+
+// tellKept tells which directories stay because of excluded names. What holds the others is told as what failed.
+func (r *run) tellKept() {
+	failing := set{}
+	for _, f := range r.result.Failed {
+		for path := f.Path; path != "."; path = parent(path) {
+			failing.add(path)
+		}
+	}
+	for _, dir := range setOf(r.result.Kept).sorted() {
+		if !failing.has(dir) {
+			r.say("%q is gone from the source and stays on the target because of excluded names in it", dir)
+		}
+	}
 }
 
 // link copies files with several names. In a dry run rsync passes over names that the target has linked to the one

@@ -18,7 +18,7 @@ type Result struct {
 	Failed []Failure
 	// Vanished are names that were gone from the source when rsync came to them.
 	Vanished []string
-	// Kept are directories that were to be deleted and stay because of excluded names in them.
+	// Kept are directories that were to be deleted and stay because of what is in them: excluded names, or ones that failed.
 	Kept []string
 	// Killed says that an rsync was ended by SIGKILL: temporary files (.name.XXXXXX) may be left in the directories that
 	// it wrote to. An orderly end removes them.
