@@ -19,7 +19,9 @@ func TestSilentWriters(t *testing.T) {
 	s := newSite(t, 0)
 	s.profile("p", s.dir+"/dst", "[watch]", `backend = "fanotify"`)
 	s.must(os.WriteFile(s.dir+"/src/mapped", make([]byte, 4096), 0o644))
-	s.must(os.WriteFile(s.dir+"/src/disk", make([]byte, 1<<20), 0o644))
+	for _, disk := range []string{"disk", "renamed"} {
+		s.must(os.WriteFile(s.dir+"/src/"+disk, make([]byte, 1<<20), 0o644))
+	}
 	s.startWatcher("p")
 	completed := func() {
 		t.Helper()
@@ -30,10 +32,14 @@ func TestSilentWriters(t *testing.T) {
 	completed()
 
 	mem := mapShared(t, s.dir+"/src/mapped")
-	device := loopDevice(t, s.dir+"/src/disk")
+	devices := []string{loopDevice(t, s.dir+"/src/disk"), loopDevice(t, s.dir+"/src/renamed")}
+	s.must(os.Link(s.dir+"/src/renamed", s.dir+"/src/another name"))
+	s.must(os.Remove(s.dir + "/src/renamed"))
 	for i := range 3 {
 		copy(mem, strings.Repeat(string(rune('a'+i)), 10))
-		direct(t, device, byte('a'+i))
+		for _, device := range devices {
+			direct(t, device, byte('a'+i))
+		}
 		if r := s.sync(nil, "p"); r.State != "ok" {
 			t.Errorf("%+v", r)
 		}
@@ -45,7 +51,7 @@ func TestSilentWriters(t *testing.T) {
 	s.must(os.WriteFile(s.dir+"/src/mapped", []byte("x"), 0o644))
 	completed()
 	time.Sleep(settles)
-	if r := s.sync(nil, "p"); r.Listed != 1 { // the disk, which changed less than ten minutes ago
+	if r := s.sync(nil, "p"); r.Listed != len(devices) { // which changed less than ten minutes ago
 		t.Errorf("after all is copied: %+v", r)
 	}
 }
