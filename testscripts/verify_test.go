@@ -63,6 +63,24 @@ func TestVerifyMapped(t *testing.T) {
 	s.verifies("p", 3, "size, time missed", "--checksum")
 }
 
+// A fifo is no socket, and a character device no block device, though rsync takes them for each other.
+func TestVerifyTypes(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("making devices needs root")
+	}
+	s := newSite(t, 0)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "fanotify"`)
+	s.option("p", `exclude = ["left"]`)
+	const make = "mkfifo fifo pipe left; mknod char c 1 3; mknod other c 1 3; mknod block b 7 0; ln -s x link"
+	s.shell(s.dir+"/src", make)
+	s.startWatcher("p")
+	s.syncs("ok", "p")
+	s.shell(s.dir+"/dst", "rm *; "+make+"; rm fifo char block other left; mknod block c 7 0; mknod char b 1 3; mknod other c 1 5; echo 1 >left; touch -hr ../src *")
+	s.must(unix.Mknod(s.dir+"/dst/fifo", unix.S_IFSOCK|0o644, 0))
+	s.shell(s.dir, "for f in fifo pipe char other block link; do touch -hr src/$f dst/$f; done")
+	s.verifies("p", 3, "type fifo|type char|type block|content other")
+}
+
 // So is it for a user without privilege, to whom owners and devices are no difference.
 func TestVerifyAsUser(t *testing.T) {
 	s := newSite(t, nobody)
