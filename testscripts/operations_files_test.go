@@ -50,6 +50,23 @@ func (w *workload) onFile(flags int) error {
 	return w.writeFile(path, flags)
 }
 
+// open picks a file that has this size at least, and opens it.
+func (w *workload) open(flags int, size int64) (*os.File, error) {
+	path, err := w.pick(w.source, regular)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, flags, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || info.Size() < size {
+		f.Close()
+		return nil, errNothing
+	}
+	return f, nil
+}
+
 func (w *workload) truncate() error {
 	path, err := w.pick(w.source, regular)
 	if err != nil {
@@ -113,18 +130,9 @@ func (w *workload) sparse() error {
 }
 
 func (w *workload) writeMapping() error {
-	path, err := w.pick(w.source, regular)
+	f, err := w.open(os.O_RDWR, 16)
 	if err != nil {
 		return err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	info, err := f.Stat()
-	if err != nil || info.Size() < 16 {
-		f.Close()
-		return errNothing
 	}
 	mem, err := unix.Mmap(int(f.Fd()), 0, 16, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	f.Close()
@@ -136,11 +144,7 @@ func (w *workload) writeMapping() error {
 }
 
 func (w *workload) hold() error {
-	path, err := w.pick(w.source, regular)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	f, err := w.open(os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -193,20 +197,12 @@ func (w *workload) chmodHeld() error {
 
 // copyRange has the kernel copy from one file into another, which some file systems do by sharing blocks.
 func (w *workload) copyRange() error {
-	from, err := w.pick(w.source, regular)
-	if err != nil {
-		return err
-	}
-	to, err := w.pick(w.source, regular)
-	if err != nil {
-		return err
-	}
-	in, err := os.Open(from)
+	in, err := w.open(os.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY, 0)
+	out, err := w.open(os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -220,11 +216,7 @@ func (w *workload) copyRange() error {
 
 // punchHole takes bytes away within a file, or makes room for more, without a write.
 func (w *workload) punchHole() error {
-	path, err := w.pick(w.source, regular)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	f, err := w.open(os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}

@@ -55,11 +55,7 @@ func (s *silent) close() {
 }
 
 func (w *workload) holdForAIO() error {
-	path, err := w.pick(w.source, regular)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_DIRECT, 0)
+	f, err := w.open(os.O_WRONLY|unix.O_DIRECT, 0)
 	if err != nil {
 		return err
 	}
@@ -143,23 +139,16 @@ func submit(context uintptr, fd int, page []byte, offset int64) error {
 }
 
 func (w *workload) mapFile() error {
-	path, err := w.pick(w.source, regular)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := w.open(os.O_RDWR, block)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || info.Size() < block {
-		return errNothing
-	}
 	memory, err := unix.Mmap(int(f.Fd()), 0, block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return err
 	}
-	w.silent.mappings = append(w.silent.mappings, mapping{path, memory})
+	w.silent.mappings = append(w.silent.mappings, mapping{f.Name(), memory})
 	if len(w.silent.mappings) > heldSilently {
 		err = unix.Munmap(w.silent.mappings[0].memory)
 		w.silent.mappings = slices.Delete(w.silent.mappings, 0, 1)
@@ -186,23 +175,16 @@ func (w *workload) storeInMapping() (err error) {
 
 // attachLoop makes a file a disk that writes past the page cache.
 func (w *workload) attachLoop() error {
-	path, err := w.pick(w.source, regular)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := w.open(os.O_RDWR, block)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || info.Size() < block {
-		return errNothing
-	}
 	device, err := attach(f)
 	if err != nil {
 		return err
 	}
-	w.silent.loops = append(w.silent.loops, loop{path, device})
+	w.silent.loops = append(w.silent.loops, loop{f.Name(), device})
 	if len(w.silent.loops) > heldSilently {
 		err = w.silent.loops[0].device.Close()
 		w.silent.loops = slices.Delete(w.silent.loops, 0, 1)
