@@ -2,17 +2,11 @@ package sync
 
 import (
 	"context"
-	"errors"
 	"maps"
-	"path/filepath"
 	"slices"
-	gosync "sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"rsince/changes"
-	"rsince/changes/scan"
 	"rsince/sync/rsync"
 )
 
@@ -123,37 +117,9 @@ func (r *run) compare(ctx context.Context, checksum bool) (*comparison, error) {
 		delete(c.differing, dir)
 	}
 	if err == nil {
-		err = r.compareTypes(ctx, c)
-	}
-	if err == nil {
 		err = r.compareLinks(ctx, c)
 	}
 	return c, err
-}
-
-// compareTypes tells apart, on a target that can be looked at, what rsync takes for the same: fifos and sockets,
-// character and block devices.
-func (r *run) compareTypes(ctx context.Context, c *comparison) error {
-	if !r.Profile.Target.Local() {
-		return nil
-	}
-	var mu gosync.Mutex
-	err := r.tree.scan(".").Names(ctx, func(e scan.Entry) {
-		if !slices.Contains([]uint8{unix.DT_FIFO, unix.DT_SOCK, unix.DT_CHR, unix.DT_BLK}, e.Type) {
-			return
-		}
-		var here, there unix.Stat_t
-		err := errors.Join(unix.Lstat(filepath.Join(r.source.Path, e.Path), &here), unix.Lstat(filepath.Join(r.Profile.Target.Path, e.Path), &there))
-		if err == nil && here.Mode&unix.S_IFMT != there.Mode&unix.S_IFMT {
-			mu.Lock()
-			defer mu.Unlock()
-			c.differing[e.Path] = otherType
-		}
-	})
-	if err != nil && ctx.Err() == nil { // what rsync could not read either
-		r.say("reading the source: %v", err)
-	}
-	return ctx.Err()
 }
 
 // telling is the run's engine without effect, with further options; items is called with what it would do.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,8 +21,7 @@ import (
 	"rsince/sync/rsync"
 )
 
-// A RefusedError says why a guard did not let the run begin. Nothing was changed, and everything is
-// still pending.
+// A RefusedError says why a guard did not let the run begin, or delete any more. Everything is still pending.
 type RefusedError struct {
 	Reason string
 	// Lift is the option of sync that accepts what the guard refused.
@@ -220,7 +220,19 @@ func (r *run) guardDeletions(ctx context.Context, p *plan) error {
 			Lift:   liftMaxDelete,
 		}
 	}
+	r.limit = limit
+	most := limit.Most(r.memory.Entries) + len(gone) - len(deletions)
+	r.engine.MaxDelete = func() int { return min(max(0, most-r.tally.total.Deleted), math.MaxInt32) } // rsync's int
 	return nil
+}
+
+// refuseRest is the error of a run that came upon more deletions than were counted before it began.
+func (r *run) refuseRest() error {
+	return &RefusedError{
+		Reason: fmt.Sprintf("names went from the source during the run, and more than %d of %d entries of the target would be deleted; max_delete is %s",
+			r.limit.Most(r.memory.Entries), r.memory.Entries, r.limit),
+		Lift: liftMaxDelete,
+	}
 }
 
 func (r *run) firstRun() bool { return r.memory.LastFull.IsZero() }

@@ -42,6 +42,7 @@ func (r *run) split(ctx context.Context, p *plan) (rsync.Result, error) {
 			r.tally.take(item)
 		}
 	})
+	removing.MaxDelete = nil
 	r.say("%s may be linked to others on the target, and made anew", counted(len(names), "name"))
 	res, err := removing.From(empty).Deletions(ctx, names)
 	if err != nil {

@@ -100,6 +100,7 @@ type run struct {
 	memory *memory
 	held   held
 	mounts []string // in a local target
+	limit  profile.Limit
 	engine *rsync.Engine
 	result rsync.Result
 	tally  *tally

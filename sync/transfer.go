@@ -155,6 +155,9 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 	if err == nil {
 		err = r.fitAgain(ctx, p)
 	}
+	if errors.Is(err, rsync.ErrTooManyDeletions) {
+		err = r.refuseRest()
+	}
 	r.failMounts(p.gone)
 	r.tally.count(&r.result, r.DryRun)
 	r.tellKept()

@@ -163,6 +163,41 @@ func (s *site) tooDeep(dir string) {
 	s.must(unix.Close(at))
 }
 
+// What goes from the source after the deletions were counted counts as well.
+func TestEmptiedMeanwhile(t *testing.T) {
+	s := newSite(t, 0)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "fanotify"`)
+	s.writes("src/keep")
+	s.many("src/d", 150)
+	s.many("src/e", 150)
+	s.startWatcher("p")
+	s.syncs("ok", "p")
+	env := s.env
+	emptying := func(dir string) {
+		s.env = env
+		s.asRsync(`case "$*" in *" -n "*) ;; *progress2*) rm -r ` + s.dir + "/src/" + dir + ";; esac")
+	}
+
+	// A renamed directory is none of it.
+	s.must(os.Rename(s.dir+"/src/d", s.dir+"/src/f"))
+	emptying("e")
+	r := s.syncs("refused", "--full", "--max-delete", "10", "p")
+	if r.code != 5 || !strings.Contains(r.Message, "max_delete is 10") || s.number("dst/e") < 140 || s.number("dst/f") != 150 {
+		t.Errorf("%+v, %d names are left", r, s.number("dst/e"))
+	}
+	s.syncs("refused", "--max-delete", "10", "p")
+	s.env = env
+	s.syncs("ok", "--max-delete", "151", "p")
+
+	emptying("f")
+	s.syncs("refused", "--full", "--max-delete", "50%", "p")
+	s.must(os.Mkdir(s.dir+"/src/f", 0o755))
+	s.syncs("ok", "--full", "--max-delete", "none", "p")
+	s.env = env
+	s.syncs("ok", "p")
+	s.equal("p", s.dir+"/dst")
+}
+
 // Of files that were renamed onto each other one is left.
 func TestRenamedOntoOne(t *testing.T) {
 	s := newSite(t, 0)
@@ -184,6 +219,12 @@ func (s *site) many(dir string, n int) {
 	for i := range n {
 		s.writes(fmt.Sprintf("%s/%d", dir, i))
 	}
+}
+
+// number counts the names in a directory.
+func (s *site) number(dir string) int {
+	entries, _ := os.ReadDir(s.dir + "/" + dir)
+	return len(entries)
 }
 
 // What is mounted inside the source while a run begins does not become part of it.

@@ -2,6 +2,7 @@ package profile
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -51,14 +52,17 @@ func ParseLimit(s string) (Limit, error) {
 }
 
 // Allows reports whether a run may delete so many of the entries that the target holds.
-func (l Limit) Allows(deletions, held int) bool {
+func (l Limit) Allows(deletions, held int) bool { return deletions <= l.Most(held) }
+
+// Most returns how many of the entries that the target holds a run may delete.
+func (l Limit) Most(held int) int {
 	switch l.kind {
 	case byCount:
-		return deletions <= l.value
+		return l.value
 	case byPercent:
-		return deletions < smallest || deletions <= held/100*l.value+held%100*l.value/100
+		return max(smallest-1, held/100*l.value+held%100*l.value/100)
 	}
-	return true
+	return math.MaxInt
 }
 
 // String returns the form that ParseLimit reads.

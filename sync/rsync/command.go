@@ -2,6 +2,7 @@ package rsync
 
 import (
 	"cmp"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -96,6 +97,8 @@ func (e *Engine) arguments(p pass) []string {
 	}
 	if e.DryRun {
 		args = append(args, "-n")
+	} else if p.finds && e.MaxDelete != nil {
+		args = append(args, fmt.Sprintf("--max-delete=%d", e.MaxDelete()))
 	}
 	if e.Capabilities.Fsync && remote(e.Target) {
 		args = append(args, "--fsync")

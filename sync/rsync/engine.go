@@ -32,6 +32,9 @@ type Engine struct {
 	SourceDir *os.File
 	// Met is called right before each rsync, and its error ends the pass; nil: nothing.
 	Met func() error
+	// MaxDelete returns how many names the next rsync that finds names by itself may delete; it ends with
+	// ErrTooManyDeletions when there are more. nil: any number. A dry run is not limited.
+	MaxDelete func() int
 	// Filters are complete arguments such as "--filter=- *.tmp". They apply to names that rsync finds
 	// by itself on either side, also on another machine; that no listed path is excluded is for the caller to see to.
 	Filters []string

@@ -39,6 +39,8 @@ var (
 	ErrProtocol = errors.New("rsync's conversation with its other side broke off")
 	// ErrUnreachable: the remote host, its shell or its daemon does not answer or lets us not in.
 	ErrUnreachable = errors.New("the target cannot be reached")
+	// ErrTooManyDeletions: there was more to be deleted than MaxDelete allows; the rest is still there.
+	ErrTooManyDeletions = errors.New("more was to be deleted than is allowed")
 	// ErrPartial: something failed, and rsync did not say what.
 	ErrPartial = errors.New("something was not copied and rsync does not say what")
 )

@@ -23,6 +23,7 @@ const (
 	replacedMessage             // a directory gave way to something else, and rsync had not noticed
 	deviceMessage               // a file became a device and the whole rsync ends
 	strayMessage                // a path leads through something that is no directory any more, and the whole rsync ends
+	limitMessage                // there was more to delete than allowed
 	rereadMessage               // an attribute could not be read again when it was asked for; if the file is gone, that was said
 )
 
@@ -119,6 +120,7 @@ var specialForms = [...]struct {
 	{"skipped diminished file: ", "", noticeMessage},
 	{"*** Skipping any contents from this failed directory ***", "", skippedBelow},
 	{"IO error encountered -- skipping file deletion", "", noDeletions},
+	{"Deletions stopped due to --max-delete limit", "", limitMessage},
 	{"attempt to copy device contents without --copy-devices", "", deviceMessage},
 	{"ABORTING due to invalid path from sender: ", "", strayMessage},
 	{"failed to re-read xattr … for ", "", rereadMessage},

@@ -33,6 +33,7 @@ type report struct {
 	cut         []string // directories whose contents were left out
 	lastFailed  []string
 	noDeletions bool
+	limited     bool
 	replaced    []Failure
 	device      bool
 	stray       bool
@@ -124,6 +125,8 @@ func (r *report) take(m message) {
 		r.Kept = append(r.Kept, r.names.paths(m)...)
 	case skippedBelow:
 		r.cut = append(r.cut, r.lastFailed...)
+	case limitMessage:
+		r.limited = true
 	case noDeletions:
 		r.noDeletions = true
 	case replacedMessage:
@@ -271,6 +274,9 @@ func (r *report) verdict(err error) error {
 	exit, ok := err.(*exec.ExitError)
 	if !ok {
 		return err
+	}
+	if r.limited { // whatever else there was, which has the code then
+		return ErrTooManyDeletions
 	}
 	failed := &ExitError{Code: exit.ExitCode(), Command: r.command, Stderr: strings.Join(r.tail, "\n"), began: r.began}
 	if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
