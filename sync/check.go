@@ -13,7 +13,8 @@ import (
 
 // Check tries whether the job could run now: source and target are there and are what they were,
 // and rsync behaves. It returns what it found out about the target, or what is amiss. It changes
-// nothing but a directory of its own, which it removes, in the target or where that will be.
+// nothing but a directory of its own, which it removes, in the target or where that will be. As a run makes and
+// removes one too, rsync is not tried while one holds the target.
 func (j *Job) Check(ctx context.Context) (string, error) {
 	check := *j
 	check.DryRun = true
@@ -22,10 +23,24 @@ func (j *Job) Check(ctx context.Context) (string, error) {
 	if r.memory, err = recall(r.Dir); err != nil {
 		return "", err
 	}
-	r.engine = r.newEngine(&targetLock{})
+	if err := os.MkdirAll(r.Locks, 0o700); err != nil {
+		return "", err
+	}
+	lock, lockErr := tryLock(r.Locks, r.Profile.Target, r.Profile.Name)
+	var locked *LockedError
+	if errors.As(lockErr, &locked) {
+		lock = &targetLock{}
+	} else if lockErr != nil {
+		return "", lockErr
+	}
+	defer func() { _ = lock.release() }()
+	r.engine = r.newEngine(lock)
 	defer func() { _ = r.held.release() }()
 	if err := r.meet(ctx); err != nil {
 		return "", err
+	}
+	if locked != nil {
+		return fmt.Sprintf("it was not tried: %v", locked), nil
 	}
 	var found []string
 	in, err := r.askFirst(ctx)

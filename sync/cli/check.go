@@ -34,7 +34,7 @@ func (w *world) check(ctx context.Context, names []string) error {
 		w.verdict(p, "profile", "valid", nil)
 		watch, watchErr := w.checkWatch(ctx, p, watcher)
 		w.verdict(p, "watch", watch, watchErr)
-		job := &rsincesync.Job{Profile: p, Dir: w.dirs.profile(p.Name), Own: w.dirs.own()}
+		job := &rsincesync.Job{Profile: p, Dir: w.dirs.profile(p.Name), Locks: w.dirs.locks(), Own: w.dirs.own()}
 		copied, copyErr := job.Check(ctx)
 		w.verdict(p, "copy", copied, copyErr)
 		if watchErr != nil || copyErr != nil {
