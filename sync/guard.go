@@ -196,7 +196,7 @@ func (r *run) guardDeletions(ctx context.Context, p *plan) error {
 	}
 	if empty && r.memory.Entries > 0 && !lifted {
 		return &RefusedError{
-			Reason: fmt.Sprintf("%s is empty and held %d entries at the last run (is it mounted?)", r.Profile.Source, r.memory.Entries),
+			Reason: r.emptied(),
 			Lift:   liftMaxDelete,
 		}
 	}
@@ -233,6 +233,16 @@ func (r *run) refuseRest() error {
 			r.limit.Most(r.memory.Entries), r.memory.Entries, r.limit),
 		Lift: liftMaxDelete,
 	}
+}
+
+// emptied is what is said of an empty source.
+func (r *run) emptied() string {
+	for path := range r.tree.foreign {
+		if _, err := r.tree.stat(path); err == nil && parent(path) == "." && isMountPoint(r.source.Path+"/"+path) {
+			return fmt.Sprintf("%s has nothing left but mount points and held %d entries at the last run", r.Profile.Source, r.memory.Entries)
+		}
+	}
+	return fmt.Sprintf("%s is empty and held %d entries at the last run (is it mounted?)", r.Profile.Source, r.memory.Entries)
 }
 
 func (r *run) firstRun() bool { return r.memory.LastFull.IsZero() }

@@ -227,6 +227,19 @@ func (s *site) number(dir string) int {
 	return len(entries)
 }
 
+// A source of which only mount points are left is not called empty.
+func TestNothingButMountPoints(t *testing.T) {
+	s := newSite(t, 0)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "none"`)
+	s.writes("src/a/f", "src/b/f")
+	s.syncs("ok", "p")
+	s.mounts("src/a")
+	s.mounts("src/b")
+	if r := s.syncs("refused", "p"); !strings.Contains(r.Message, "has nothing left but mount points and held 4 entries") {
+		t.Error(r.Message)
+	}
+}
+
 // What is mounted inside the source while a run begins does not become part of it.
 func TestMountedMeanwhile(t *testing.T) {
 	s := newSite(t, 0)
