@@ -52,7 +52,7 @@ type memory struct {
 	// that its disk does not have.
 	Unwritten bool `json:"unwritten,omitempty"`
 	// Unfinished is set while a run writes to the target: found set, a run died in the middle, or an
-	// rsync of it did, and may have left temporary files beside what it was copying.
+	// rsync of it did or could not remove them, and may have left temporary files beside what it was copying.
 	Unfinished bool `json:"unfinished"`
 
 	file string

@@ -179,7 +179,7 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	p.ripe = r.ripe
 	full := r.record.Mode == modeFull
 	if r.memory.Unfinished && !full { // a full pass lists every directory
-		r.say("the run before did not end: what it may have left beside the files it copied is removed")
+		r.say("the run before may have left temporary files: they are removed beside the files that are copied")
 		p.sweep = true
 	}
 	if r.probed && !full { // a probe that was killed has touched the target

@@ -342,7 +342,7 @@ func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan)
 		return err
 	}
 	m := r.memory
-	m.Unfinished = r.result.Killed
+	m.Unfinished = r.result.Killed || r.result.Leftovers
 	m.Writing, m.Unseen = r.open, r.unseen
 	m.Misheard = r.mishears(batch)
 	m.Copied = batch.Cut

@@ -171,6 +171,7 @@ func (r *report) takeFailure(m message) {
 	case !Failure{Reason: m.text}.OfAttributes(): // ext4 says ENOSPC to a large attribute
 		r.errnos[m.errno]++
 	}
+	r.Leftovers = r.Leftovers || strings.HasPrefix(m.text, "rename ")
 	r.lastFailed = paths
 	r.charge(paths, m.text)
 }

@@ -23,6 +23,9 @@ type Result struct {
 	// Killed says that an rsync was ended by SIGKILL: temporary files (.name.XXXXXX) may be left in the directories that
 	// it wrote to. An orderly end removes them.
 	Killed bool
+	// Leftovers says that the same may be so beside names that failed: rsync could not rename its temporary file, and if the
+	// directory does not allow that, it cannot remove it either.
+	Leftovers bool
 }
 
 // A Failure is a path, relative to the source, and why it could not be brought over.
@@ -58,6 +61,7 @@ func (r *Result) Add(other Result) {
 	r.Vanished = append(r.Vanished, other.Vanished...)
 	r.Kept = append(r.Kept, other.Kept...)
 	r.Killed = r.Killed || other.Killed
+	r.Leftovers = r.Leftovers || other.Leftovers
 }
 
 // fail adds failures of paths.
