@@ -100,18 +100,14 @@ func (w *workload) block() []byte {
 
 // iocb is struct iocb of linux/aio_abi.h.
 type iocb struct {
-	data      uint64
-	key       uint32
-	rwFlags   uint32
-	opcode    uint16
-	priority  int16
-	fd        uint32
-	buf       uint64
-	size      uint64
-	offset    int64
-	_         uint64
-	flags     uint32
-	resultFor uint32
+	_      [2]uint64 // aio_data, aio_key, aio_rw_flags
+	opcode uint16
+	_      int16 // aio_reqprio
+	fd     uint32
+	buf    uint64
+	size   uint64
+	offset int64
+	_      [2]uint64 // aio_reserved2, aio_flags, aio_resfd
 }
 
 // submit writes a page, which it frees, and waits until that is done.
