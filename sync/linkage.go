@@ -124,15 +124,21 @@ func (r *run) addUnlike(ctx context.Context, p *planner, source linkage) error {
 	if !r.Profile.Target.Local() || !r.engine.Capabilities.Hardlinks {
 		return nil
 	}
-	target, unlike, err := r.readTarget(ctx)
+	target, others, err := r.readTarget(ctx)
 	if err != nil {
 		return err
 	}
-	unlike = append(unlike, target.apart(source, func(path string) bool { return !r.tree.holds(path) })...)
-	if len(unlike) > 0 {
-		r.say("%s of the target are linked to others, or of a type, that the source does not have so", counted(len(unlike), "name"))
+	r.unalike = map[string]aspects{}
+	for _, path := range others {
+		r.unalike[path] = otherType
 	}
-	for _, path := range unlike {
+	for _, path := range target.apart(source, func(path string) bool { return !r.tree.holds(path) }) {
+		r.unalike[path] |= otherLinks
+	}
+	if len(r.unalike) > 0 {
+		r.say("%s of the target are linked to others, or of a type, that the source does not have so", counted(len(r.unalike), "name"))
+	}
+	for path := range r.unalike {
 		p.add(changes.Change{Path: path, Kind: changes.Content, Since: time.Now()})
 	}
 	return nil

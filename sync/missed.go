@@ -74,7 +74,7 @@ func (r *run) countMissed(ctx context.Context, batch *changes.Batch, p *plan) er
 }
 
 // dropOwn leaves out what this run itself made different: what it removed to make it anew, and with that the attributes of the
-// target's root, and links to a file that it copied anew.
+// target's root, and links to a file that it copied anew. What it found to be another file stays in.
 func (r *run) dropOwn(p *plan) {
 	for _, dir := range r.result.Kept {
 		delete(r.differing, dir)
@@ -91,6 +91,7 @@ func (r *run) dropOwn(p *plan) {
 	maps.DeleteFunc(r.differing, func(path string, a aspects) bool {
 		return r.tally.remade.has(path) || a == otherLinks && copied.has(path)
 	})
+	maps.Copy(r.differing, r.unalike)
 }
 
 // toldOf is what was known when the run began, whatever became of it since.

@@ -128,8 +128,9 @@ type run struct {
 	// are the names that it was told of.
 	differing map[string]aspects
 	reported  set
-	open      []writing // files that somebody has open for writing
-	unseen    []string  // where such files could not be looked for
+	unalike   map[string]aspects // what a full pass would leave as it is on the target
+	open      []writing          // files that somebody has open for writing
+	unseen    []string           // where such files could not be looked for
 }
 
 // Run runs the job and returns its record, which is also written to the list of runs. The error is

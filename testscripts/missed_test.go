@@ -68,11 +68,11 @@ rm pipe; mkfifo pipe; chmod 600 mode; mv old older; mv older/1 old; rm link2; ln
 	s.counts(0)
 
 	// What somebody else changes on the target.
-	s.shell(s.dir+"/dst", `echo other >d/c; rm d/b; mkdir -p extra/more; echo x >extra/more/x; chmod 640 mode; touch e; cp -p l/1 l/3; mv l/3 l/1; rm -r e/f; rm dev; mkfifo dev`)
+	s.shell(s.dir+"/dst", `echo other >d/c; rm d/b; mkdir -p extra/more; echo x >extra/more/x; chmod 640 mode; touch e; cp -p l/1 l/3; mv l/3 l/1; rm -r e/f; rm dev; mkfifo dev; ln -f fixed d/a`)
 	s.shell(s.dir+"/src", `echo more >>e/h`)
-	s.counts(0, `missing on the target: "d/b"`, `size, time: "d/c"`, `missing on the target: "dev"`, `missing on the target: "e/f"`,
-		`only on the target: "extra"`, `links: "l/2"`, `mode: "mode"`)
-	if said := s.output("status", "p"); !strings.Contains(said, "missed        7, found by the full run ") {
+	s.counts(0, `size, time, xattrs: "d/a"`, `missing on the target: "d/b"`, `size, time: "d/c"`, `type: "dev"`, `missing on the target: "e/f"`,
+		`only on the target: "extra"`, `links: "fixed"`, `links: "l/2"`, `mode: "mode"`)
+	if said := s.output("status", "p"); !strings.Contains(said, "missed        9, found by the full run ") {
 		t.Error(said)
 	}
 	s.equal("p", s.dir+"/dst")
