@@ -41,7 +41,7 @@ func (r *run) split(ctx context.Context, p *plan) (rsync.Result, error) {
 		} else {
 			r.tally.take(item)
 		}
-	})
+	}, "--no-implied-dirs") // the directories that the names are in are not those of the source
 	removing.MaxDelete = nil
 	r.say("%s may be linked to others on the target, and made anew", counted(len(names), "name"))
 	res, err := removing.From(empty).Deletions(ctx, names)

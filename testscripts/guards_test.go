@@ -300,6 +300,27 @@ func TestKeepsExisting(t *testing.T) {
 	}
 }
 
+// TestRemadeLeavesDirectories looks at the target's directories before each rsync while a fifo is made anew.
+func TestRemadeLeavesDirectories(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("fanotify needs root")
+	}
+	s := newSite(t, 0)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "fanotify"`)
+	s.shell(s.dir+"/src", "mkdir -m 751 d; chmod 752 .; mkfifo d/a; ln d/a d/b")
+	s.startWatcher("p")
+	s.syncs("ok", "p")
+	s.shell(s.dir+"/src", "rm d/b; mkfifo d/b")
+	s.asRsync("stat -c %a " + s.dir + "/dst " + s.dir + "/dst/d >>" + s.dir + "/modes")
+	s.syncs("ok", "p")
+	modes, err := os.ReadFile(s.dir + "/modes")
+	s.must(err)
+	if rest := strings.ReplaceAll(string(modes), "752\n751\n", ""); rest != "" {
+		t.Errorf("the directories were %q", modes)
+	}
+	s.equal("p", s.dir+"/dst")
+}
+
 // TestFirstRunBrokenOff ends a first run in the middle. What the target has then is that run's, and no reason to refuse
 // the next one or to keep what the source loses meanwhile.
 func TestFirstRunBrokenOff(t *testing.T) {
