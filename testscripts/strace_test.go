@@ -3,6 +3,7 @@ package testscripts
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -15,12 +16,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// steps are the system calls by which a run and a watcher change what is kept, start programs, lock, and
-// talk to each other, each with how often a process may do it at most before it is killed there.
-var steps = map[string]int{
-	"fsync": 8, "syncfs": 2, "rename": 6, "renameat": 6, "renameat2": 6, "unlinkat": 8, "mkdirat": 6, "ftruncate": 3,
-	"write": 40, "pwrite64": 10, "openat": 60, "flock": 6, "connect": 3, "accept4": 3, "execve": 12, "wait4": 12, "waitid": 12,
-	"getdents64": 20, "newfstatat": 80, "kill": 3,
+// steps are the system calls by which runs, with their rsyncs, and watchers change what is kept, start programs,
+// lock, look, and talk to each other, each with how often one of their threads may do it before it is killed there.
+var steps = map[string]map[string]int{
+	"run": {
+		"fsync": 4, "syncfs": 1, "rename": 2, "renameat": 3, "unlink": 1, "unlinkat": 2, "mkdirat": 2, "ftruncate": 1, "write": 25,
+		"pwrite64": 2, "utimensat": 3, "fchmod": 2, "openat": 40, "flock": 2, "connect": 1, "execve": 2, "wait4": 4, "waitid": 2,
+		"getdents64": 15, "newfstatat": 50, "kill": 1,
+	},
+	"watcher": {
+		"fsync": 2, "fdatasync": 1, "renameat": 1, "unlinkat": 1, "write": 3, "pwrite64": 2, "openat": 10, "flock": 1, "accept4": 1,
+		"getdents64": 2, "newfstatat": 8, "name_to_handle_at": 5, "open_by_handle_at": 5,
+	},
 }
 
 // A peril is a source whose runs and watchers are killed.
@@ -40,9 +47,16 @@ func TestKilledAtStep(t *testing.T) {
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip("strace is not installed")
 	}
-	t.Parallel()
-	seed := seed(t)
-	s := newSequence(t, func() stage { return newPeril(t, seed) })
+	for backend, can := range map[string]need{"fanotify": root | handles, "inotify": root} {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			seed := seed(t)
+			killAtSteps(t, seed, newSequence(t, func() stage { return newPeril(t, seed, backend, can) }))
+		})
+	}
+}
+
+func killAtSteps(t *testing.T, seed uint64, s *sequence) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	tried := 0
 	for end := time.Now().Add(liveFor(t)); time.Now().Before(end) && !t.Failed(); tried++ {
@@ -59,14 +73,14 @@ func TestKilledAtStep(t *testing.T) {
 	for _, times := range p.killed {
 		n += times
 	}
-	t.Logf("%d of %d killed: %v", n, tried, p.killed)
+	t.Logf("%d steps; %d of %d killed: %v", p.work.steps, n, tried, p.killed)
 }
 
-func newPeril(t *testing.T, seed uint64) *peril {
+func newPeril(t *testing.T, seed uint64, backend string, can need) *peril {
 	p := &peril{site: newSite(t, 0), seed: seed, killed: map[string]int{}}
-	p.profile("p", p.dir+"/dst", "[watch]", `backend = "fanotify"`)
+	p.profile("p", p.dir+"/dst", "[watch]", fmt.Sprintf("backend = %q", backend))
 	p.startWatcher("p")
-	p.work = newWorkload(t, seed, p.dir, root|handles)
+	p.work = newWorkload(t, seed, p.dir, can)
 	p.work.limit = 300
 	return p
 }
@@ -80,8 +94,8 @@ func (p *peril) take(turn turn) (did, trouble string) {
 	case "complete":
 		return "", p.complete("p", p.dir+"/dst")
 	}
-	step := pickStep(r)
-	n := 1 + r.IntN(1+r.IntN(steps[step]))
+	step := pickStep(r, steps[turn.what])
+	n := 1 + r.IntN(1+r.IntN(steps[turn.what][step]))
 	did = fmt.Sprintf("at its %s number %d", step, n)
 	kill := p.runKilledAt
 	if turn.what == "watcher" {
@@ -100,12 +114,8 @@ func (p *peril) strike() {
 	p.must(os.RemoveAll(p.dir))
 }
 
-func pickStep(r *rand.Rand) string {
-	var names []string
-	for name := range steps {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+func pickStep(r *rand.Rand, steps map[string]int) string {
+	names := slices.Sorted(maps.Keys(steps))
 	return names[r.IntN(len(names))]
 }
 
