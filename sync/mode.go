@@ -177,50 +177,15 @@ func (r *run) mishears(batch *changes.Batch) bool {
 func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	p := newPlanner(r.tree)
 	p.ripe = r.ripe
-	full := r.record.Mode == modeFull
-	if r.memory.Unfinished && !full { // a full pass lists every directory
-		r.say("the run before may have left temporary files: they are removed beside the files that are copied")
-		p.sweep = true
-	}
-	if r.probed && !full { // a probe that was killed has touched the target
-		p.attributes.add(".")
-	}
-	for _, c := range batch.Changes {
-		p.add(c)
-	}
-	if err := r.addWriting(ctx, p); err != nil {
-		return nil, err
-	}
-	entries := 0
-	if r.reconciling {
-		var err error
-		if entries, err = r.reconcile(ctx, p, r.doubtedSince()); err != nil {
-			return nil, err
-		}
-		if n := len(p.changes); r.isLong(n) {
-			r.beFull(r.longReason(n))
-			full = true
-		}
-	}
-	if err := r.addOtherNames(p); err != nil {
-		return nil, err
-	}
-	if err := r.addRenewed(ctx, p); err != nil {
+	entries, err := r.gather(ctx, p, batch)
+	if err != nil {
 		return nil, err
 	}
 	r.noteReported(p)
 	links := newLinkFinder(r.tree)
-	if full {
-		var err error
-		if entries, err = r.survey(ctx, p, links); err != nil {
+	if r.record.Mode == modeFull {
+		if entries, err = r.gatherFull(ctx, p, links); err != nil {
 			return nil, err
-		}
-		if err := r.addUnlike(ctx, p, links.linkage()); err != nil {
-			return nil, err
-		}
-		r.dropDiffering(p)
-		if r.memory.Unwritten {
-			p.add(changes.Change{Path: ".", Kind: changes.Subtree, Since: batch.Cut})
 		}
 	}
 	if r.tree.seen.catalog = r.catalog; r.catalog == nil && len(p.directories) > 0 {
@@ -239,6 +204,52 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 		r.say("reading the source: %v", err)
 	}
 	return plan, nil
+}
+
+// gather puts in doubt what the run was told of, and what it finds out without comparing everything. After a gap
+// it counts the entries of the source, and may find so much that it becomes a full run.
+func (r *run) gather(ctx context.Context, p *planner, batch *changes.Batch) (entries int, err error) {
+	if r.memory.Unfinished && r.record.Mode != modeFull { // a full pass lists every directory
+		r.say("the run before may have left temporary files: they are removed beside the files that are copied")
+		p.sweep = true
+	}
+	if r.probed && r.record.Mode != modeFull { // a probe that was killed has touched the target
+		p.attributes.add(".")
+	}
+	for _, c := range batch.Changes {
+		p.add(c)
+	}
+	if err := r.addWriting(ctx, p); err != nil {
+		return 0, err
+	}
+	if r.reconciling {
+		if entries, err = r.reconcile(ctx, p, r.doubtedSince()); err != nil {
+			return 0, err
+		}
+		if n := len(p.changes); r.isLong(n) {
+			r.beFull(r.longReason(n))
+		}
+	}
+	if err := r.addOtherNames(p); err != nil {
+		return 0, err
+	}
+	return entries, r.addRenewed(ctx, p)
+}
+
+// gatherFull puts in doubt what a pass that compares sizes and times would leave as it is, and counts the entries of
+// the source.
+func (r *run) gatherFull(ctx context.Context, p *planner, links *linkFinder) (entries int, err error) {
+	if entries, err = r.survey(ctx, p, links); err != nil {
+		return 0, err
+	}
+	if err := r.addUnlike(ctx, p, links.linkage()); err != nil {
+		return 0, err
+	}
+	r.dropDiffering(p)
+	if r.memory.Unwritten {
+		p.add(changes.Change{Path: ".", Kind: changes.Subtree, Since: time.Now()})
+	}
+	return entries, nil
 }
 
 // namesOnly reports whether the watcher knows no files, only names.

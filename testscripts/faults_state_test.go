@@ -21,6 +21,12 @@ func (s *site) freeState() {
 	}
 }
 
+// changesMany makes more changes than fit into what is left of a page that the state has already.
+func (s *site) changesMany(dir string) {
+	s.t.Helper()
+	s.shell(s.dir+"/src", "mkdir "+dir+"; seq 1000 | sed s,^,"+dir+"/, | xargs touch")
+}
+
 var stateTests = []struct {
 	name, backend, disk string
 	then                string // the mode of the next run
@@ -36,6 +42,7 @@ func TestFullState(t *testing.T) {
 			s := faulty(t, tt.backend, map[string]string{"state": tt.disk})
 			s.shell(s.dir, fillState)
 			s.changes()
+			s.changesMany("lots")
 			s.watcherSays(`p: .*no space left on device`)
 			s.tells(0, `no space left on device`, "status", "p")
 			s.says(1, `(?s)rsince: p: .*no space left on device.*hint: make room, then run again; all changes are still pending`, "p")
@@ -44,7 +51,7 @@ func TestFullState(t *testing.T) {
 			s.heals(tt.then)
 
 			s.changes()
-			s.shell(s.dir+"/src", "mkdir many; seq 1000 | sed s,^,many/, | xargs touch") // more than fits into a page
+			s.changesMany("many")
 			s.beforeCopying(fillState)
 			s.says(1, `(?s)rsince: p: .*no space left on device.*hint: make room`, "p")
 			s.holds(true, "dst/kept", "dst/d/same")

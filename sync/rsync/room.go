@@ -132,8 +132,7 @@ func (e *Engine) copyLarge(ctx context.Context, p pass) (Result, error) {
 	if _, err := finder.run(ctx, p); err != nil {
 		return Result{}, err
 	}
-	args := append([]string{"--no-r", "--dirs"}, ignoring(slices.Contains(room.args, "-I"))...)
-	res, err := e.runList(ctx, pass{args: args}, large)
+	res, err := e.runList(ctx, pass{args: ignoring(slices.Contains(room.args, "-I")), alone: true}, large)
 	res.Done = 0 // they are not the ones that were listed
 	return res, err
 }
