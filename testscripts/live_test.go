@@ -21,6 +21,8 @@ import (
 const (
 	liveEnv = "RSINCE_LIVE" // how long each kind of it takes, such as 10m
 	seedEnv = "RSINCE_SEED" // the seed of the random operations, as a failure printed it
+	// countEnv is a file to which random tests add what they have done, which the test command prints.
+	countEnv = "RSINCE_COUNT"
 )
 
 // A life is a source that changes all the time while it is copied again and again.
@@ -62,13 +64,29 @@ func TestLive(t *testing.T) {
 			l.modes = map[string]int{}
 			seed := seed(t)
 			kind := disks[(seed+uint64(i))%uint64(len(disks))]
-			t.Logf("on %s", kind)
 			l.site = newSiteIn(t, disk.New(t, kind), 0)
 			l.backend = tt.backend
 			l.exclude()
-			l.run(seed, tt.can)
+			steps := l.run(seed, tt.can)
+			count(t, "%d steps on %s, runs by mode and exit code: %v", steps, kind, l.modes)
 		})
 	}
+}
+
+// count tells what a random test has done.
+func count(t *testing.T, format string, args ...any) {
+	t.Helper()
+	line := fmt.Sprintf(format, args...)
+	t.Log(line)
+	if os.Getenv(countEnv) == "" {
+		return
+	}
+	f, err := os.OpenFile(os.Getenv(countEnv), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fmt.Fprintf(f, "%s: %s\n", t.Name(), line)
 }
 
 // seed is a new one each time, and is told when the test fails.
@@ -102,7 +120,7 @@ func liveFor(t *testing.T) time.Duration {
 	return 25 * time.Second
 }
 
-func (l *life) run(seed uint64, can need) {
+func (l *life) run(seed uint64, can need) (steps int) {
 	l.rand = rand.New(rand.NewPCG(seed, 1))
 	w := newWorkload(l.t, seed, l.dir, can)
 	w.limit = 500
@@ -122,7 +140,8 @@ func (l *life) run(seed uint64, can need) {
 	writing.Wait()
 	w.close()
 	l.quiet()
-	l.t.Logf("%d steps: %v; runs by mode and exit code: %v", w.steps, w.done, l.modes)
+	l.t.Log(w.done)
+	return w.steps
 }
 
 // write works as fast as it can but for tiny pauses, so that a run sees the source between two steps.

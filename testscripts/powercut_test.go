@@ -145,6 +145,7 @@ func (p *powered) cut(times int) {
 			return
 		}
 	}
+	count(p.t, "%d power cuts", times)
 }
 
 // What the machine says to the one that cuts its power.

@@ -129,7 +129,12 @@ func (a *absence) tell() {
 	for kind, n := range a.runs {
 		a.t.Logf("%d runs of %.0f listed on average: %s", n, float64(a.listed[kind])/float64(n), kind)
 	}
-	a.t.Logf("%d steps: %v", a.work.steps, a.work.done)
+	a.t.Log(a.work.done)
+	runs := 0
+	for _, n := range a.runs {
+		runs += n
+	}
+	count(a.t, "%d steps, %d runs", a.work.steps, runs)
 }
 
 // setClockBack makes the state that of a machine whose clock was an hour ahead: no ctime tells what

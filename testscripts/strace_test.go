@@ -73,7 +73,8 @@ func killAtSteps(t *testing.T, seed uint64, s *sequence) {
 	for _, times := range p.killed {
 		n += times
 	}
-	t.Logf("%d steps; %d of %d killed: %v", p.work.steps, n, tried, p.killed)
+	t.Log(p.killed)
+	count(t, "%d steps, %d of %d killed", p.work.steps, n, tried)
 }
 
 func newPeril(t *testing.T, seed uint64, backend string, can need) *peril {
