@@ -48,7 +48,7 @@ func (s *sequence) take(what string) {
 	s.t.Log(s.shortest())
 }
 
-// shortening is how long a shorter sequence is looked for at least.
+// shortening is how long a shorter sequence is looked for.
 const shortening = 3 * time.Minute
 
 // shortest tells the shortest sequence that was found to go wrong. What comes before its first run has made
@@ -63,7 +63,7 @@ func (s *sequence) shortest() string {
 		}
 		return wrong
 	}
-	until := time.Now().Add(max(shortening, liveFor(s.t)))
+	until := time.Now().Add(shortening)
 	turns := s.turns
 	for n := 4; n < len(turns) && time.Now().Before(until); n *= 2 {
 		if late := lateRuns(turns, n); goesWrong(late) {
