@@ -155,6 +155,9 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 	if err == nil {
 		err = r.fitAgain(ctx, p)
 	}
+	if err == nil && r.result.Killed && !r.DryRun {
+		err = r.sweep(ctx, p)
+	}
 	if errors.Is(err, rsync.ErrTooManyDeletions) {
 		err = r.refuseRest()
 	}
@@ -233,6 +236,19 @@ func (r *run) fitAgain(ctx context.Context, p *plan) error {
 		func() (rsync.Result, error) { return r.engine.Subtrees(ctx, subtrees) },
 		func() (rsync.Result, error) { return r.engine.Links(ctx, groups, true) },
 	})
+}
+
+// sweep removes temporary files that an rsync which was killed, and after which others have done its work, has left
+// beside what it was given by name. Passes that find names remove what is left among those.
+func (r *run) sweep(ctx context.Context, p *plan) error {
+	dirs := set{}
+	for _, path := range slices.Concat(append(slices.Clone(p.allLinks), p.single())...) {
+		if dir := parent(path); r.isDirectory(dir) {
+			dirs.add(dir)
+		}
+	}
+	r.say("an rsync was killed: what it may have left is removed in %s", counted(len(dirs), "place"))
+	return r.inTurn([]pass{func() (rsync.Result, error) { return r.engine.Directories(ctx, dirs.sorted(), false) }})
 }
 
 // inTurn runs passes until one fails as a whole.

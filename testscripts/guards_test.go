@@ -321,6 +321,22 @@ func TestRemadeLeavesDirectories(t *testing.T) {
 	s.equal("p", s.dir+"/dst")
 }
 
+// TestRsyncKilledInRun kills an rsync in the middle of a run, which goes on with another one. That removes what the
+// first has left, although none of it is pending any more.
+func TestRsyncKilledInRun(t *testing.T) {
+	s := faulty(t, "fanotify", nil)
+	for _, args := range [][]string{{"p"}, {"--full", "p"}} {
+		s.shell(s.dir+"/src", "echo more >>d/changed; ln -f d/same same")
+		once := s.t.TempDir() + "/once"
+		s.asRsync(`case "$*" in *" -n "* | *--delete*) ;; *--files-from*) [ -e ` + once + ` ] || { touch ` + once + `; $rsync "$@"; touch ` + s.dir + `/dst/d/.changed.Ab12Cd; exit 12; };; esac`)
+		s.says(0, "", args...)
+		if _, err := os.Stat(once); err != nil {
+			t.Error("no rsync was killed")
+		}
+		s.equal("p", s.dir+"/dst")
+	}
+}
+
 // TestFirstRunBrokenOff ends a first run in the middle. What the target has then is that run's, and no reason to refuse
 // the next one or to keep what the source loses meanwhile.
 func TestFirstRunBrokenOff(t *testing.T) {

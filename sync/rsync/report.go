@@ -284,6 +284,7 @@ func (r *report) verdict(err error) error {
 		failed.Signal = s.Signal()
 		r.Killed = r.Killed || failed.Signal == syscall.SIGKILL
 	}
+	r.Killed = r.Killed || failed.class() == ErrProtocol // one of its processes may have been
 	failed.Errno = r.cause(failed.Code)
 	if r.harmless(failed) {
 		return nil

@@ -20,8 +20,8 @@ type Result struct {
 	Vanished []string
 	// Kept are directories that were to be deleted and stay because of what is in them: excluded names, or ones that failed.
 	Kept []string
-	// Killed says that an rsync was ended by SIGKILL: temporary files (.name.XXXXXX) may be left in the directories that
-	// it wrote to. An orderly end removes them.
+	// Killed says that an rsync, or one of its processes, was ended by SIGKILL, or may have been: temporary files
+	// (.name.XXXXXX) may be left in the directories that it wrote to. An orderly end removes them.
 	Killed bool
 	// Leftovers says that the same may be so beside names that failed: rsync could not rename its temporary file, and if the
 	// directory does not allow that, it cannot remove it either.
