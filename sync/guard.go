@@ -287,8 +287,11 @@ func (r *run) dryEngine(visit func(item rsync.Item)) *rsync.Engine {
 // protected gives the rsync arguments that keep on the target, also where the source has a directory of the same name:
 // what mkfs makes, rsince's own directories, and what a one-shot found there.
 func (r *run) protected() []string {
-	args := []string{"--filter=P " + filter.Subtree("lost+found")}
+	args := []string{"--filter=P /lost+found"}
 	if t := r.Profile.Target; t.Local() {
+		if hasLostFound(t.Path) {
+			args = append(args, "--filter=P "+filter.Subtree("lost+found"))
+		}
 		for _, own := range r.Own {
 			if rel, ok := below(resolved(own), resolved(t.Path)); ok {
 				args = append(args, "--filter=P "+filter.Subtree(rel))
@@ -305,6 +308,14 @@ func (r *run) protected() []string {
 		}
 	}
 	return args
+}
+
+// hasLostFound reports whether a directory is the root of an ext file system, so that its lost+found (always inode 11,
+// e2fsprogs) has what fsck found on that disk, and none of it comes from a source.
+func hasLostFound(dir string) bool {
+	const inode = 11
+	var st unix.Stat_t
+	return onType(dir, unix.EXT4_SUPER_MAGIC) && unix.Lstat(filepath.Join(dir, "lost+found"), &st) == nil && st.Ino == inode
 }
 
 // guardFirst protects what a target held before it was one.

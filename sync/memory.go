@@ -33,7 +33,7 @@ type memory struct {
 	Misheard bool `json:"misheard,omitempty"`
 	// Earlier are the targets that were copied to before this one, the last first.
 	Earlier []earlierTarget `json:"earlier,omitempty"`
-	// Entries of the source at the last full run, kept current since.
+	// Entries of the source at the last full run, or when the first one began, kept current since.
 	Entries      int                 `json:"entries"`
 	Probed       string              `json:"probed"` // the target that Capabilities are of
 	Capabilities *rsync.Capabilities `json:"capabilities,omitempty"`

@@ -120,7 +120,7 @@ type pass func() (rsync.Result, error)
 // transfer runs the passes. Updates come before deletions, so that what was renamed is there under
 // its new name before the old one goes; but where the target is full, deletions make room.
 func (r *run) transfer(ctx context.Context, p *plan) error {
-	if err := r.begin(); err != nil {
+	if err := r.begin(p); err != nil {
 		return err
 	}
 	e := r.engine
@@ -163,7 +163,9 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 	}
 	r.failMounts(p.gone)
 	r.tally.count(&r.result, r.DryRun)
-	r.tellKept()
+	if err == nil {
+		r.tellKept()
+	}
 	return err
 }
 
@@ -264,9 +266,12 @@ func (r *run) inTurn(passes []pass) error {
 }
 
 // begin notes durably that the target is being written to.
-func (r *run) begin() error {
+func (r *run) begin(p *plan) error {
 	if r.DryRun {
 		return nil
+	}
+	if r.fresh {
+		r.memory.Entries = p.entries
 	}
 	r.memory.Unfinished, r.memory.Begun = true, true
 	r.rememberWriting()

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rsince/sync/rsync/rsynctest"
+	"rsince/testscripts/disk"
 )
 
 // What is below a directory that a file takes the place of is deleted as well, and is counted.
@@ -353,7 +354,9 @@ func TestFirstRunBrokenOff(t *testing.T) {
 		s.asRsync(`case "$*" in *progress2*) [ -e ` + once + ` ] || { touch ` + once + `; $rsync "$@"; touch ` + s.dir + `/dst/d/.gone.Ab12Cd; exit 20; };; esac`)
 		s.syncs("failed", args...)
 		s.holds(true, "dst/gone", "dst/d/gone")
-		s.shell(s.dir, "rm -r src/gone src/d")
+		s.shell(s.dir, "mv src all; mkdir src; cp -a all/. src; rm -r src/*")
+		s.syncs("refused", append(args, "--accept")...)
+		s.shell(s.dir, "rmdir src; mv all src; rm -r src/gone src/d")
 		s.syncs("ok", args...)
 		s.holds(false, "dst/gone", "dst/d")
 		s.holds(true, "dst/f")
@@ -392,6 +395,7 @@ func TestKeepsBelowExisting(t *testing.T) {
 // What is in a directory of the target that mkfs or rsince made stays also when the source has one of that name.
 func TestKeepsOwn(t *testing.T) {
 	s := newSite(t, 0)
+	disk.On(t, s.dir+"/dst", "ext4")
 	s.writes("src/lost+found/new", "src/state/new")
 	s.profile("p", s.dir+"/dst")
 	state := []string{"--state-dir", s.dir + "/dst/state"}
@@ -402,6 +406,15 @@ func TestKeepsOwn(t *testing.T) {
 	if r := s.syncs("ok", append(state, "p")...); r.Mode != "gap" {
 		t.Errorf("the state is gone: %+v", r)
 	}
+}
+
+// In a target that is no root of a file system, lost+found is a directory as any other.
+func TestLostFoundOfSource(t *testing.T) {
+	s := faulty(t, "fanotify", nil)
+	s.writes("src/lost+found/#1", "src/lost+found/#2")
+	s.says(0, "", "p")
+	s.shell(s.dir+"/src", "rm lost+found/#1")
+	s.heals("changes")
 }
 
 // A deletion that failed because the directory could not be read is made up for when it can be.

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// heldSource is the path of SourceDir in rsync's processes, which inherit it behind Inherit.
+// heldSource is the path of SourceDir, for this process and those it starts. One that they inherit would be lost in a
+// program around rsync that closes what it does not know, and another directory in one that uses the same number.
 func (e *Engine) heldSource() string {
-	const firstInherited = 3 // os/exec.Cmd.ExtraFiles
-	return fmt.Sprintf("/proc/self/fd/%d", firstInherited+len(e.Inherit))
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.SourceDir.Fd())
 }
 
 // From is the engine with another directory as its source.
@@ -26,7 +26,6 @@ func (e *Engine) hold(cmd *exec.Cmd) {
 	if e.SourceDir == nil {
 		return
 	}
-	cmd.ExtraFiles = []*os.File{e.SourceDir}
 	cmd.Args[len(cmd.Args)-2] = e.heldSource() + "/"
 }
 

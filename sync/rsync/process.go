@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -87,7 +86,7 @@ func (e *Engine) attempt(ctx context.Context, p pass) (*report, error) {
 // process runs cmd to its end and that of all processes it started, and reports whether that took SIGKILL. The error is
 // cmd's *exec.ExitError itself, or a *stall itself, only if nothing else went wrong.
 func (e *Engine) process(ctx context.Context, cmd *exec.Cmd) (killed bool, err error) {
-	cmd.ExtraFiles = append(slices.Clone(e.Inherit), cmd.ExtraFiles...)
+	cmd.ExtraFiles = e.Inherit
 	// In a session of its own there is no terminal to ask for a password on and be stopped for it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = grace // a connection that ssh keeps may hold the pipes open

@@ -59,7 +59,6 @@ func newReport(e *Engine, p pass) *report {
 
 // output takes a line of standard output.
 func (r *report) output(line string) {
-	line = r.engine.unheld(line)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if item, ok := parseItem(line, r.engine.DryRun); ok {
@@ -75,6 +74,7 @@ func (r *report) output(line string) {
 		r.progress()
 		return
 	}
+	line = r.engine.unheld(line)
 	if sent, percent, ok := parseProgress(line); ok {
 		r.sentBytes, r.percent = sent, percent
 		r.progress()
