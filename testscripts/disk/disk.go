@@ -10,7 +10,7 @@ import (
 )
 
 // size of an image in bytes; mkfs.xfs refuses less than 300 MiB.
-const size = 400 << 20
+const size = 1 << 30
 
 // New returns the mount point of a new file system for the length of the test.
 func New(t testing.TB, kind string) (dir string) {
