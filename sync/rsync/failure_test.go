@@ -89,7 +89,7 @@ func TestUnreadable(t *testing.T) {
 	}
 	for name, pass := range passes {
 		t.Run(name, func(t *testing.T) {
-			e := newHeldEngine(t)
+			e := newEngine(t) // another user cannot reach what this process holds
 			asNobody(t, e)
 			write(t, e.Source, "a/f=1", "no[d]/f=1", "no\"f=1", "b/f=1")
 			write(t, e.Target, "a/extra=1", "b/extra=1", "no[d]/f=old", "no\"f=old")

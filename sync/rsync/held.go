@@ -8,7 +8,8 @@ import (
 )
 
 // heldSource is the path of SourceDir, for this process and those it starts. One that they inherit would be lost in a
-// program around rsync that closes what it does not know, and another directory in one that uses the same number.
+// program around rsync that closes what it does not know, and another directory in one that uses the same number. A program
+// that runs rsync as a user without the right to trace this process cannot reach it (proc_pid_fd(5)).
 func (e *Engine) heldSource() string {
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.SourceDir.Fd())
 }
