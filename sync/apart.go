@@ -97,11 +97,17 @@ func (r *run) meetApart(source, target *os.File) error {
 	if err != nil {
 		return err
 	}
-	r.mounts, err = mountsBelow(resolved(target.Name()))
+	root := resolved(target.Name())
+	mounts, err := mountsBelow(root)
 	if err != nil {
 		return err
 	}
-	to, err := views(target, r.mounts)
+	r.mounts = nil
+	for _, mount := range mounts {
+		path, _ := below(mount, root)
+		r.mounts = append(r.mounts, path)
+	}
+	to, err := views(target, mounts)
 	if err != nil {
 		return err
 	}

@@ -14,14 +14,11 @@ import (
 // delete all that is mounted before it finds out.
 
 // isMount reports whether something is mounted on a name in a local target.
-func (r *run) isMount(path string) bool {
-	return slices.Contains(r.mounts, filepath.Join(resolved(r.Profile.Target.Path), path))
-}
+func (r *run) isMount(path string) bool { return slices.Contains(r.mounts, path) }
 
 // mountIn returns the first mount point in a local target that is path or lies below it; none is "".
 func (r *run) mountIn(path string) string {
-	dir := filepath.Join(resolved(r.Profile.Target.Path), path)
-	i := slices.IndexFunc(r.mounts, func(mount string) bool { _, ok := below(mount, dir); return ok || mount == dir })
+	i := slices.IndexFunc(r.mounts, func(mount string) bool { _, ok := below(mount, path); return ok || mount == path })
 	if i < 0 {
 		return ""
 	}
@@ -32,7 +29,7 @@ func (r *run) mountIn(path string) string {
 func (r *run) failMounts(gone []string) {
 	for _, path := range gone {
 		if mount := r.mountIn(path); mount != "" {
-			r.result.Add(rsync.Result{Failed: []rsync.Failure{{Path: path, Reason: fmt.Sprintf("a file system is mounted on %s", mount)}}})
+			r.result.Add(rsync.Result{Failed: []rsync.Failure{{Path: path, Reason: fmt.Sprintf("a file system is mounted on %s", filepath.Join(resolved(r.Profile.Target.Path), mount))}}})
 		}
 	}
 }
@@ -41,8 +38,7 @@ func (r *run) failMounts(gone []string) {
 // directory.
 func (r *run) pinned() []string {
 	var args []string
-	for _, mount := range r.mounts {
-		path, _ := below(mount, resolved(r.Profile.Target.Path))
+	for _, path := range r.mounts {
 		args = append(args, "--filter=P "+filter.Literal(path))
 		if !r.tree.holds(path) || !r.isDirectory(path) {
 			args = append(args, "--filter=P "+filter.Below(path))

@@ -99,7 +99,7 @@ type run struct {
 	tree   *tree
 	memory *memory
 	held   held
-	mounts []string // in a local target
+	mounts []string // in a local target, relative to it
 	limit  profile.Limit
 	engine *rsync.Engine
 	result rsync.Result
