@@ -73,14 +73,11 @@ func (r *run) countMissed(ctx context.Context, batch *changes.Batch, p *plan) er
 	return r.tellMissed(missed)
 }
 
-// dropOwn leaves out what this run itself made different: what it removed to make it anew, and with that the attributes of the
-// target's root, and links to a file that it copied anew. What it found to be another file stays in.
+// dropOwn leaves out what this run itself made different: what it removed to make it anew, and links to a file that it
+// copied anew. What it found to be another file stays in.
 func (r *run) dropOwn(p *plan) {
 	for _, dir := range r.result.Kept {
 		delete(r.differing, dir)
-	}
-	if len(r.tally.remade) > 0 {
-		delete(r.differing, ".")
 	}
 	copied := setOf(p.links...)
 	for _, names := range p.allLinks {
