@@ -77,23 +77,19 @@ func (w *workload) truncate() error {
 
 // rewriteHidden changes bytes in the middle and puts the time back.
 func (w *workload) rewriteHidden() error {
-	path, err := w.pick(w.source, regular)
-	if err != nil {
-		return err
-	}
-	info, err := os.Lstat(path)
-	if err != nil || info.Size() < 16 {
-		return errNothing
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	f, err := w.open(os.O_WRONLY, 16)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
 	if _, err := fmt.Fprintf(f, "%016x", w.rand.Uint64()); err != nil {
 		return err
 	}
-	return os.Chtimes(path, info.ModTime(), info.ModTime())
+	return os.Chtimes(f.Name(), info.ModTime(), info.ModTime())
 }
 
 // rewriteTwice gives a file another content of the same size, nanoseconds after the last one.
