@@ -125,6 +125,14 @@ func (r *run) meetFilled(ctx context.Context) error {
 	return nil
 }
 
+// arrivedNothing reports whether everything failed: then a target that is empty is no sign of another disk.
+func (r *run) arrivedNothing(ctx context.Context) (bool, error) {
+	if len(r.result.Failed) == 0 {
+		return false, nil
+	}
+	return r.targetEmpty(ctx)
+}
+
 // targetEmpty reports whether the target holds nothing, or only what mkfs makes.
 func (r *run) targetEmpty(ctx context.Context) (bool, error) {
 	if !r.Profile.Target.Local() {

@@ -356,6 +356,9 @@ func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan)
 	if r.record.Mode == modeFull || r.reconciling {
 		m.Entries = plan.entries
 	}
+	if empty, err := r.arrivedNothing(ctx); err == nil && empty {
+		m.Entries = 0
+	}
 	if r.record.Mode == modeFull {
 		m.LastFull, m.Fingerprint = batch.Cut, r.Profile.Fingerprint()
 		m.Owed, m.Unwritten = r.incomplete(), false

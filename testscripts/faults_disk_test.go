@@ -175,3 +175,21 @@ for i in $(seq 8); do head -c 4M /dev/urandom >src/$i; done`)
 	s.shell(s.dir, "umount dst; mount -o loop thin/image dst")
 	s.equal("p", s.dir+"/dst/t")
 }
+
+// A target that is empty because nothing fitted is not taken for another one.
+func TestNothingFits(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	t.Parallel()
+	s := newSite(t, 0)
+	s.disk("dst", "tmpfs")
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "none"`)
+	s.shell(s.dir, "head -c 3M /dev/urandom >src/large")
+	s.says(3, `rsince: p: 1 path failed, the first "large": .*No space left on device`, "p")
+	s.says(3, `rsince: p: 1 path failed, the first "large": .*No space left on device`, "p")
+	s.shell(s.dir, "mount -o remount,size=10m dst")
+	s.heals("")
+	s.shell(s.dir, "rm dst/large")
+	s.says(5, "dst is empty and held 1 entries", "p")
+}
