@@ -21,7 +21,15 @@ func Self() (Owner, error) {
 	if err != nil {
 		return Owner{}, err
 	}
-	pid := os.Getpid()
+	// Where /proc is that of another namespace, os.Getpid is another process there.
+	self, err := os.Readlink("/proc/self")
+	if err != nil {
+		return Owner{}, err
+	}
+	pid, err := strconv.Atoi(self)
+	if err != nil {
+		return Owner{}, err
+	}
 	_, start, err := stat(pid)
 	if err != nil {
 		return Owner{}, err

@@ -220,7 +220,11 @@ func (r *run) meet(ctx context.Context) error {
 	if err := r.meetTarget(ctx); err != nil {
 		return err
 	}
-	r.engine.SourceDir, r.engine.Met = r.held.source, r.held.stillThere
+	var err error
+	if r.engine.Held, err = rsync.Held(r.held.source); err != nil {
+		r.say("rsync looks for the source by its path: %v", err)
+	}
+	r.engine.Met = r.held.stillThere
 	return nil
 }
 

@@ -555,3 +555,36 @@ func TestStalledLook(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// Where /proc is that of another namespace, a process has another number there.
+func TestForeignProc(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("namespaces need root")
+	}
+	s := newSite(t, 0)
+	wrapper := s.dir + "/rsince"
+	s.must(os.WriteFile(wrapper, []byte("#!/bin/sh\nexec unshare --pid --fork "+s.program+" \"$@\"\n"), 0o755))
+	s.program = wrapper
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "none"`)
+	s.writes("src/d/f")
+	s.says(0, "", "p")
+	s.writes("src/d/g")
+	s.heals("gap")
+}
+
+// A program file with capabilities closes its processes' /proc to others of the same user.
+func TestFileCapabilities(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("becoming another user needs root")
+	}
+	s := newSite(t, nobody)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "none"`)
+	s.writes("src/d/f")
+	s.give()
+	chown := []byte("\x01\x00\x00\x02" + "\x01\x00\x00\x00" + strings.Repeat("\x00", 12)) // CAP_CHOWN, effective (capabilities(7))
+	s.must(unix.Setxattr(s.program, "security.capability", chown, 0))
+	s.says(0, "", "p")
+	s.writes("src/d/g")
+	s.shell(s.dir, "chown -R nobody:nogroup src")
+	s.heals("gap")
+}

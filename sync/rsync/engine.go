@@ -27,9 +27,9 @@ type Engine struct {
 	// Target is a directory as rsync takes it: /path, host:path, user@host:/path,
 	// rsync://host/module/path.
 	Target string
-	// SourceDir is Source, open: rsync copies from this directory, whatever the path leads to by now. nil: it takes
-	// the path.
-	SourceDir *os.File
+	// Held is a path that leads to Source whatever Source itself leads to by now, for rsync to take; see the function of this
+	// name. Empty: it takes Source.
+	Held string
 	// Met is called right before each rsync, and its error ends the pass; nil: nothing.
 	Met func() error
 	// MaxDelete returns how many names the next rsync that finds names by itself may delete; it ends with

@@ -75,11 +75,14 @@ func newHeldEngine(t *testing.T) *Engine {
 
 func holdSource(t *testing.T, e *Engine) {
 	t.Helper()
-	var err error
-	if e.SourceDir, err = os.Open(e.Source); err != nil {
+	dir, err := os.Open(e.Source)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = e.SourceDir.Close() })
+	t.Cleanup(func() { _ = dir.Close() })
+	if e.Held, err = Held(dir); err != nil {
+		t.Fatal(err)
+	}
 }
 
 type testLog struct{ t *testing.T }

@@ -32,7 +32,7 @@ func TestHeldSource(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(filepath.Join(e.Source+".met", "secret"), unix.MNT_DETACH) })
 	write(t, e.Source, "other=1")
-	extra := "x\"" + e.heldSource() + "/y"
+	extra := "x\"" + e.Held + "/y"
 	write(t, e.Target, extra+"=1")
 	var log bytes.Buffer
 	e.Log = &log
@@ -46,7 +46,7 @@ func TestHeldSource(t *testing.T) {
 	if !deleted[extra] {
 		t.Errorf("%q is not said to be deleted: %v", extra, deleted)
 	}
-	if text := strings.ReplaceAll(log.String(), strings.TrimSuffix(extra, "/y"), ""); strings.Contains(text, "/proc/self") || !strings.Contains(text, quote([]string{"--", e.Source + "/", e.Target + "/"})) {
+	if text := strings.ReplaceAll(log.String(), strings.TrimSuffix(extra, "/y"), ""); strings.Contains(text, e.Held) || !strings.Contains(text, quote([]string{"--", e.Source + "/", e.Target + "/"})) {
 		t.Errorf("it does not speak of the paths:\n%s", text)
 	}
 }
