@@ -108,7 +108,7 @@ func (p *probe) plant() error {
 		}
 	}
 	file := p.sent("file")
-	for _, name := range [...]string{"file", "gone"} {
+	for _, name := range append([]string{"file", "gone"}, probeNames...) {
 		if err := os.WriteFile(p.sent(name), []byte(name), 0o600); err != nil {
 			return err
 		}
@@ -128,6 +128,9 @@ func (p *probe) plant() error {
 	_ = unix.Lsetxattr(file, aclXattr, probeACL(), 0)
 	return errors.Join(err, os.Chtimes(file, probeTime, probeTime))
 }
+
+// probeNames are names that vfat takes for two, as macOS does with the first two.
+var probeNames = []string{"case", "CASE", "dot", "dot."}
 
 // probeElsewhere is where a symlink leads that leaves the target. A daemon without chroot changes it
 // (rsyncd.conf(5), munge symlinks).
@@ -236,6 +239,11 @@ func (p *probe) compare() error {
 	link, _ := os.Readlink(p.back("symlink"))
 	f.Symlinks = link == "file"
 	elsewhere, _ := os.Readlink(p.back("elsewhere"))
+	names := map[string]bool{}
+	for _, name := range probeNames {
+		_, err := lstat(p.back(name))
+		names[name] = err == nil
+	}
 	fifo, err := lstat(p.back("fifo"))
 	f.Specials = err == nil && fifo.Mode&unix.S_IFMT == unix.S_IFIFO
 
@@ -252,6 +260,8 @@ func (p *probe) compare() error {
 		{!f.Symlinks || elsewhere == probeElsewhere,
 			"symbolic links that lead out of the target are changed by the daemon there; \"use chroot = yes\" or \"munge symlinks = yes\" in its rsyncd.conf keeps them"},
 		{f.Specials, "devices, sockets and fifos are left out"},
+		{names["case"] && names["CASE"], "upper and lower case are the same in names: of files whose names differ only in them one is kept"},
+		{names["dot"] && names["dot."], "dots at the end of names are left out: of files whose names differ only in them one is kept"},
 		{f.TimeGranularity <= time.Nanosecond, fmt.Sprintf("times are kept to %v: a rewrite of the same size within that can be missed by a full pass", f.TimeGranularity)},
 		{f.DeleteMissingArgs, "this rsync or the one there cannot delete missing arguments: deletions go by listings"},
 		{f.Fsync, "the rsync there has no --fsync"},

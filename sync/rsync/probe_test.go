@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"rsince/sync/rsync/rsynctest"
 	"rsince/testscripts/disk"
+	"rsince/testscripts/rig"
 )
 
 // probed returns what e.Probe finds, without the versions, and sees that it leaves the target as it was.
@@ -141,6 +143,38 @@ func TestProbeLesserFileSystems(t *testing.T) {
 		e.Filters = []string{"--filter=- /lost+found"}
 		copyToLesser(t, e, want, 1)
 	})
+}
+
+// Of vfat it is known what it takes names for, and that it keeps nearly nothing.
+func TestProbeVFAT(t *testing.T) {
+	m := rig.Machine{Modules: []string{"vfat", "nls_cp437", "nls_ascii", "nls_utf8", "nls_iso8859-1"}}
+	if !rig.InMachine() {
+		if err := rig.Available("mkfs.vfat"); err != nil {
+			t.Skip(err)
+		}
+		image := filepath.Join(t.TempDir(), "disk")
+		if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 16<<20)); err != nil {
+			t.Fatal(err)
+		}
+		m.Disks = []string{image}
+	}
+	if !rig.Inside(t, m, time.Minute) {
+		return
+	}
+	e := newEngine(t)
+	if out, err := exec.Command("mkfs.vfat", "/dev/ubda").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	mount(t, "/dev/ubda", e.Target, "vfat", 0, "")
+	got, err := e.Probe(t.Context())
+	if err != nil || got.TimeGranularity != 2*time.Second || got.Symlinks || got.Hardlinks {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, what := range []string{"upper and lower case are the same", "dots at the end of names are left out"} {
+		if !strings.Contains(strings.Join(got.GivenUp, "\n"), what) {
+			t.Errorf("%q is not in %q", what, got.GivenUp)
+		}
+	}
 }
 
 func copyToLesser(t *testing.T, e *Engine, want Capabilities, givenUp int) {
