@@ -320,9 +320,12 @@ func (r *run) renewed() func(path string, st *unix.Stat_t) bool {
 }
 
 // cameAndWent reports whether a name that is gone was not there at the last run either, as far as the
-// target can tell.
+// target can tell, or may have been in a directory of which no names are listed.
 func (r *run) cameAndWent(p *planner) bool {
-	for path := range p.changes {
+	for path, c := range p.changes {
+		if c.Kind >= changes.Directory {
+			return true
+		}
 		if _, err := r.tree.stat(path); err == nil {
 			continue
 		}
