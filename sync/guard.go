@@ -208,7 +208,8 @@ func (r *run) guardDeletions(ctx context.Context, p *plan) error {
 			Lift:   liftMaxDelete,
 		}
 	}
-	switch unlimited := limit == (profile.Limit{}); {
+	unlimited := limit == (profile.Limit{})
+	switch {
 	case r.keepsExisting():
 		return r.noteExisting(ctx)
 	case unlimited && !r.fresh:
@@ -220,7 +221,11 @@ func (r *run) guardDeletions(ctx context.Context, p *plan) error {
 	}
 	deletions := r.withoutMoved(gone)
 	if r.fresh {
-		return r.guardFirst(deletions)
+		if err := r.guardFirst(deletions); err != nil || unlimited {
+			return err
+		}
+		r.limitDeletions(limit, limit.Most(p.entries)+len(gone))
+		return nil
 	}
 	if n := len(deletions); !limit.Allows(n, r.memory.Entries) {
 		return &RefusedError{
@@ -228,10 +233,14 @@ func (r *run) guardDeletions(ctx context.Context, p *plan) error {
 			Lift:   liftMaxDelete,
 		}
 	}
-	r.limit = limit
-	most := limit.Most(r.memory.Entries) + len(gone) - len(deletions)
-	r.engine.MaxDelete = func() int { return min(max(0, most-r.tally.total.Deleted), math.MaxInt32) } // rsync's int
+	r.limitDeletions(limit, limit.Most(r.memory.Entries)+len(gone)-len(deletions))
 	return nil
+}
+
+// limitDeletions has the run stop to delete after so many names, which the limit and what it does not count come to.
+func (r *run) limitDeletions(limit profile.Limit, most int) {
+	r.limit = limit
+	r.engine.MaxDelete = func() int { return min(max(0, most-r.tally.total.Deleted), math.MaxInt32) } // rsync's int
 }
 
 // refuseRest is the error of a run that came upon more deletions than were counted before it began.

@@ -199,6 +199,19 @@ func TestEmptiedMeanwhile(t *testing.T) {
 	s.equal("p", s.dir+"/dst")
 }
 
+// A first run stops to delete as well when the source is emptied meanwhile.
+func TestEmptiedInFirstRun(t *testing.T) {
+	s := newSite(t, 0)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "none"`)
+	s.many("src", 300)
+	s.shell(s.dir, "cp -a src/. dst")
+	s.asRsync(`case "$*" in *" -n "*) ;; *progress2*) rm -r ` + s.dir + "/src/*;; esac")
+	r := s.syncs("refused", "--max-delete", "50%", "p")
+	if r.code != 5 || !strings.Contains(r.Message, "more than 150 of 300 entries") || s.number("dst") < 150 {
+		t.Errorf("%+v, %d names are left", r, s.number("dst"))
+	}
+}
+
 // Of files that were renamed onto each other one is left.
 func TestRenamedOntoOne(t *testing.T) {
 	s := newSite(t, 0)
