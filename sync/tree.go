@@ -200,13 +200,16 @@ func (t *tree) scan(root string) scan.Tree {
 	}}
 }
 
-// empty reports whether the source holds nothing at all.
+// empty reports whether the source holds nothing at all, or only what mkfs makes.
 func (t *tree) empty() (bool, error) {
 	entries, err := os.ReadDir(t.root)
 	if err != nil {
 		return false, err
 	}
-	return !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !t.foreign[e.Name()] }), nil
+	made := hasLostFound(t.root)
+	return !slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		return !t.foreign[e.Name()] && !(made && e.Name() == "lost+found")
+	}), nil
 }
 
 // walk calls visit, from several goroutines, for the directory root and every entry of the source that

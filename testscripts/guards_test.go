@@ -421,6 +421,20 @@ func TestKeepsOwn(t *testing.T) {
 	}
 }
 
+// A source in which only lost+found is left is empty.
+func TestEmptiedDisk(t *testing.T) {
+	s := newSite(t, 0)
+	disk.On(t, s.dir+"/src", "ext4")
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "none"`)
+	s.writes("src/a", "src/d/b")
+	s.says(0, "", "p")
+	s.shell(s.dir+"/src", "rm -r a d; ls lost+found")
+	s.says(5, "src is empty and held 4 entries at the last run", "p")
+	s.holds(true, "dst/a", "dst/d/b")
+	s.says(0, "", "--max-delete", "none", "p")
+	s.holds(false, "dst/a", "dst/d")
+}
+
 // In a target that is no root of a file system, lost+found is a directory as any other.
 func TestLostFoundOfSource(t *testing.T) {
 	s := faulty(t, "fanotify", nil)
