@@ -241,8 +241,12 @@ func (r *run) fitAgain(ctx context.Context, p *plan) error {
 }
 
 // sweep removes temporary files that an rsync which was killed, and after which others have done its work, has left
-// beside what it was given by name. Passes that find names remove what is left among those.
+// beside what it was given by name. Passes that find names remove what is left among those, unless they delete nothing.
 func (r *run) sweep(ctx context.Context, p *plan) error {
+	if r.keepsExisting() {
+		r.say("an rsync was killed: what it may have left is removed, and what the target held before is not")
+		return r.inTurn([]pass{func() (rsync.Result, error) { return r.engine.Full(ctx, true) }})
+	}
 	dirs := set{}
 	for _, path := range slices.Concat(append(slices.Clone(p.allLinks), p.single())...) {
 		if dir := parent(path); r.isDirectory(dir) {

@@ -351,6 +351,17 @@ func TestRsyncKilledInRun(t *testing.T) {
 	}
 }
 
+// Also in a first run that deletes nothing else.
+func TestRsyncKilledInOneShot(t *testing.T) {
+	s := newSite(t, 0)
+	s.writes("src/a", "dst/only/u", "dst/.mine.Ab12Cd")
+	once := s.t.TempDir() + "/once"
+	s.asRsync(`case "$*" in *" -n "*) ;; *progress2*) [ -e ` + once + ` ] || { touch ` + once + `; $rsync "$@"; touch ` + s.dir + `/dst/.a.Ab12Cd; exit 12; };; esac`)
+	s.syncs("ok", s.dir+"/src", s.dir+"/dst")
+	s.holds(true, "dst/a", "dst/only/u", "dst/.mine.Ab12Cd")
+	s.holds(false, "dst/.a.Ab12Cd")
+}
+
 // TestFirstRunBrokenOff ends a first run in the middle. What the target has then is that run's, and no reason to refuse
 // the next one or to keep what the source loses meanwhile.
 func TestFirstRunBrokenOff(t *testing.T) {
