@@ -76,7 +76,9 @@ func (r *run) meetTarget(ctx context.Context) error {
 				Lift:   liftAccept,
 			}
 		}
-		r.memory.changeTarget(id)
+		if met := r.memory.changeTarget(id); !met && r.Existing == KeepExisting {
+			r.memory.forgetTarget()
+		}
 	}
 	r.memory.Target, r.memory.Destination = id, r.Profile.Target.String()
 	if r.held.target != nil {

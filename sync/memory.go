@@ -90,29 +90,32 @@ func recall(dir string) (*memory, error) {
 
 // An earlierTarget is one that a profile had until it was given another, or that another disk took the place of.
 type earlierTarget struct {
-	Target identity  `json:"target"`
-	Copied time.Time `json:"copied"` // as in memory
+	Target identity `json:"target"`
+	// As in memory.
+	Copied   time.Time `json:"copied"`
+	Existing [][]byte  `json:"existing,omitempty"`
 }
 
 // earlierMax is how many disks that take turns are remembered.
 const earlierMax = 20
 
-// changeTarget has another target take the place of the one before. Copied is then that of the other one, or the
-// zero time if it is not known.
-func (m *memory) changeTarget(id identity) {
-	before := earlierTarget{m.Target, m.Copied}
-	m.Copied = time.Time{}
+// changeTarget has another target take the place of the one before, and reports whether it was one earlier. Copied and
+// Existing are then its own; of one that was none they are zero.
+func (m *memory) changeTarget(id identity) (met bool) {
+	before := earlierTarget{m.Target, m.Copied, m.Existing}
+	m.Copied, m.Existing = time.Time{}, nil
 	m.Earlier = slices.DeleteFunc(m.Earlier, func(e earlierTarget) bool {
-		met := id != (identity{}) && e.Target.same(id)
-		if met {
-			m.Copied = e.Copied
+		if id == (identity{}) || !e.Target.same(id) {
+			return false
 		}
-		return met
+		met, m.Copied, m.Existing = true, e.Copied, e.Existing
+		return true
 	})
 	if before.Target != (identity{}) && !before.Copied.IsZero() {
 		m.Earlier = slices.Insert(m.Earlier, 0, before)
 		m.Earlier = m.Earlier[:min(len(m.Earlier), earlierMax)]
 	}
+	return met
 }
 
 // forgetTarget makes the next run onto another target the first one onto it.
