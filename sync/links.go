@@ -19,8 +19,10 @@ import (
 // among those it is given, and a name it is not given keeps the old content. Symlinks, devices and
 // other things that are no directories can have several names too.
 type linkFinder struct {
-	tree   *tree
-	unread []error // what could not be read on the way; names in it cannot be copied either
+	tree *tree
+	// surveyed says that every name in the source was told: there are no others to be looked for.
+	surveyed bool
+	unread   []error // what could not be read on the way; names in it cannot be copied either
 
 	mu    gosync.Mutex
 	files map[fileID]*linked
@@ -143,7 +145,7 @@ func (l *linkFinder) note(ctx context.Context, err error) error {
 // groups returns the names of each file. The tree is read only if a name is not known yet, and then
 // without looking at files themselves.
 func (l *linkFinder) groups(ctx context.Context) (otherNames, error) {
-	if l.incomplete() {
+	if !l.surveyed && l.incomplete() {
 		if err := l.findAll(ctx); err != nil {
 			return nil, err
 		}

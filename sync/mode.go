@@ -177,12 +177,12 @@ func (r *run) mishears(batch *changes.Batch) bool {
 func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	p := newPlanner(r.tree)
 	p.ripe = r.ripe
-	entries, err := r.gather(ctx, p, batch)
+	links := newLinkFinder(r.tree)
+	entries, err := r.gather(ctx, p, links, batch)
 	if err != nil {
 		return nil, err
 	}
 	r.noteReported(p)
-	links := newLinkFinder(r.tree)
 	if r.record.Mode == modeFull {
 		if entries, err = r.gatherFull(ctx, p, links); err != nil {
 			return nil, err
@@ -199,7 +199,9 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	if plan.allNamed, err = links.groups(ctx); err != nil {
 		return nil, err
 	}
-	plan.allLinks = plan.allNamed.names()
+	if r.record.Mode == modeFull {
+		plan.allLinks = plan.allNamed.names()
+	}
 	for _, err := range append(plan.unread, links.unread...) { // rsync will say what is wrong with these paths
 		r.say("reading the source: %v", err)
 	}
@@ -208,7 +210,7 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 
 // gather puts in doubt what the run was told of, and what it finds out without comparing everything. After a gap
 // it counts the entries of the source, and may find so much that it becomes a full run.
-func (r *run) gather(ctx context.Context, p *planner, batch *changes.Batch) (entries int, err error) {
+func (r *run) gather(ctx context.Context, p *planner, links *linkFinder, batch *changes.Batch) (entries int, err error) {
 	if r.memory.Unfinished && r.record.Mode != modeFull { // a full pass lists every directory
 		r.say("the run before may have left temporary files: they are removed beside the files that are copied")
 		p.sweep = true
@@ -223,7 +225,7 @@ func (r *run) gather(ctx context.Context, p *planner, batch *changes.Batch) (ent
 		return 0, err
 	}
 	if r.reconciling {
-		if entries, err = r.reconcile(ctx, p, r.doubtedSince()); err != nil {
+		if entries, err = r.reconcile(ctx, p, links, r.doubtedSince()); err != nil {
 			return 0, err
 		}
 		if n := len(p.changes); r.isLong(n) {
@@ -342,7 +344,7 @@ func (r *run) cameAndWent(p *planner) bool {
 // rememberNames keeps the names of the files that the run copied and that have several.
 func (r *run) rememberNames(p *plan) error {
 	known := p.allNamed
-	if r.record.Mode != modeFull {
+	if r.record.Mode != modeFull && !(r.reconciling && r.namesOnly()) {
 		if !r.namesOnly() || len(p.named) == 0 && !r.forgotten {
 			return nil
 		}
@@ -368,6 +370,7 @@ func (r *run) survey(ctx context.Context, p *planner, links *linkFinder) (entrie
 		}
 		f.visit(path, st, id)
 	}, func(string) {}) // the full pass will fail there
+	links.surveyed = true
 	f.addTo(p) // the full pass finds what is gone
 	return f.entries, links.note(ctx, err)
 }

@@ -20,7 +20,8 @@ import (
 // before anybody looked, nor what other names that file has, and hears nothing of a name outside the
 // source. So runs after such a watcher remember the names of every file with several, and which version
 // of it they copied: when a name is touched, or the file is of another version, all of them are in doubt.
-// A watcher that knows files by their handles needs no such memory.
+// A watcher that knows files by their handles needs no such memory. One that hears only names begins with a gap, and the
+// run after it reads the whole source, all such files too.
 
 // otherNames is a memory of files with several names.
 type otherNames []named
@@ -53,11 +54,11 @@ func namesFile(dir string) string { return filepath.Join(dir, "names") }
 // the names, with a zero byte behind each, and one more behind the last.
 const namesHeader = "rsince names 2\n"
 
-// recallNames reads the file; errDamaged if it is not what was written.
+// recallNames reads the file; errDamaged if it is not what was written, or gone.
 func recallNames(dir string) (otherNames, error) {
 	data, err := os.ReadFile(namesFile(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	if errors.Is(err, fs.ErrNotExist) { // every full run writes it
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	} else if err != nil {
 		return nil, err
 	}

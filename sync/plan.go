@@ -29,7 +29,7 @@ type plan struct {
 	allLinks [][]string // of a full run: all files with several names
 
 	// What is to be remembered of files with several names, here or elsewhere: of those that are copied,
-	// and in a full run of all.
+	// and of all if the run has read the whole source for them.
 	named, allNamed otherNames
 
 	changes map[string]changes.Change // by path, for those that fail

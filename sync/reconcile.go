@@ -143,11 +143,18 @@ func (f *findings) addTo(p *planner) {
 	}
 }
 
-// reconcile holds the source against the catalog, puts in doubt what differs, and counts the entries.
-func (r *run) reconcile(ctx context.Context, p *planner, since time.Time) (entries int, err error) {
+// reconcile holds the source against the catalog, puts in doubt what differs, and counts the entries. For a watcher that
+// hears only names it gathers the files with several.
+func (r *run) reconcile(ctx context.Context, p *planner, links *linkFinder, since time.Time) (entries int, err error) {
 	f := r.newFindings(since)
 	began := time.Now()
-	err = r.tree.walk(ctx, ".", f.visit, f.unread)
+	err = r.tree.walk(ctx, ".", func(path string, st *unix.Stat_t, id scan.Identity) {
+		f.visit(path, st, id)
+		if r.namesOnly() && manyNames(st) {
+			links.addName(path, st)
+		}
+	}, f.unread)
+	links.surveyed = true
 	r.say("read the %d entries of the source in %.1f s: %d names, %d directories' listings and %d whole subtrees may have changed",
 		f.entries, time.Since(began).Seconds(), len(f.names), len(f.listings), len(f.subtrees))
 	f.addTo(p)

@@ -182,7 +182,7 @@ func (r *run) known(ctx context.Context, batch *changes.Batch) (*known, error) {
 	since := r.modifiedSince
 	if r.catalog != nil {
 		since = time.Time{}
-		if _, err := r.reconcile(ctx, p, r.modifiedSince); err != nil {
+		if _, err := r.reconcile(ctx, p, newLinkFinder(r.tree), r.modifiedSince); err != nil {
 			return nil, err
 		}
 	}
