@@ -299,6 +299,7 @@ func (m *merger) addGap(g Gap) {
 // joined is what two changes of one path come to, of which next was recorded later.
 func (c Change) joined(next Change) Change {
 	c.Kind = c.Kind.merge(next.Kind)
+	c.Fleeting = c.Fleeting || next.Fleeting
 	if next.Since.Before(c.Since) {
 		c.Since = next.Since
 	}

@@ -43,6 +43,43 @@ func TestCutAndAcknowledge(t *testing.T) {
 	}
 }
 
+// A name that led to a file for a while is told as such, whatever the journal went through.
+func TestFleeting(t *testing.T) {
+	record := func(j *Journal, path string, kinds ...Kind) {
+		for _, kind := range kinds {
+			j.Record(path, kind)
+		}
+	}
+	want := []string{"again", "came", "twice"}
+	fleeting := func(j *Journal) (paths []string) {
+		b := cutOf(t, j)
+		for _, c := range b.Changes {
+			if c.Fleeting {
+				paths = append(paths, c.Path)
+			}
+		}
+		do(t, b.Return())
+		return paths
+	}
+	j := open(t, t.TempDir())
+	record(j, "gone", Gone)
+	record(j, "anew", Gone, Content)
+	record(j, "written", Attributes, Content, Attributes)
+	record(j, "came", Gone, Content, Gone)
+	record(j, "again", Gone, Content, Gone, Content)
+	record(j, "twice", Content)
+	do(t, j.Flush())
+	j.rewrite = true // from memory
+	do(t, j.Flush())
+	do(t, cutOf(t, j).Return())
+	record(j, "twice", Gone) // which is in another segment
+	for range 2 {
+		if got := fleeting(j); !slices.Equal(got, want) {
+			t.Errorf("fleeting are %q, want %q", got, want)
+		}
+	}
+}
+
 func TestCutTakesBackOlderBatch(t *testing.T) {
 	j := open(t, t.TempDir())
 	j.Record("a", Content)

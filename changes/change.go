@@ -71,9 +71,21 @@ type Change struct {
 	// Attempts and Error tell of runs that tried to copy this path and could not.
 	Attempts int
 	Error    string
+	// Fleeting says that the name led meanwhile to a file that it no longer leads to: it was gone after its content
+	// was in doubt.
+	Fleeting bool
 	// RenamedTo is the name, in the same source, that a name that is gone was last seen to become. It
 	// is told where the backend knows, and not kept for ever: good for counting, not for more.
 	RenamedTo string
+}
+
+// history calls tell with the kinds by which a change comes to be what it is, the oldest first.
+func (c Change) history(tell func(Kind)) {
+	if c.Fleeting {
+		tell(Content)
+		tell(Gone)
+	}
+	tell(c.Kind)
 }
 
 // A Gap is a stretch of time in which changes of the source may have been missed.

@@ -308,7 +308,10 @@ func (j *Journal) renew() error {
 func (j *Journal) writeAll(s *segment) error {
 	buf := make([]byte, 0, flushAt+1<<16)
 	for c := range j.all() {
-		buf = appendChange(buf, c)
+		c.history(func(kind Kind) {
+			c.Kind = kind
+			buf = appendChange(buf, c)
+		})
 		if len(buf) < flushAt {
 			continue
 		}

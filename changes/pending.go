@@ -40,6 +40,7 @@ type node struct {
 	since    uint32 // Unix seconds
 	nameLen  uint8
 	kind     Kind // 0: only an ancestor of others
+	fleeting bool // as Change's
 }
 
 func newPending() *pending {
@@ -118,6 +119,7 @@ func (p *pending) merge(n uint32, kind Kind, at time.Time) bool {
 	nd.since = min(nd.since, since)
 	was := nd.kind
 	nd.kind = was.merge(kind)
+	nd.fleeting = nd.fleeting || was == Content && kind == Gone
 	return nd.kind != was
 }
 
@@ -148,7 +150,7 @@ func (p *pending) compact() {
 	if uint32(p.count-kept) > p.nodes.len()/4 {
 		fresh := newPending()
 		for c := range p.all() {
-			fresh.record(c.Path, c.Kind, c.Since)
+			c.history(func(kind Kind) { fresh.record(c.Path, kind, c.Since) })
 		}
 		*p = *fresh
 	}
@@ -207,7 +209,7 @@ func (p *pending) all() iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		for n := range p.uncovered() {
 			nd := p.nodes.at(n)
-			if !yield(Change{Path: p.path(n), Kind: nd.kind, Since: time.Unix(int64(nd.since), 0)}) {
+			if !yield(Change{Path: p.path(n), Kind: nd.kind, Since: time.Unix(int64(nd.since), 0), Fleeting: nd.fleeting}) {
 				return
 			}
 		}

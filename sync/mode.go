@@ -235,7 +235,7 @@ func (r *run) gather(ctx context.Context, p *planner, links *linkFinder, batch *
 	if err := r.addOtherNames(p); err != nil {
 		return 0, err
 	}
-	return entries, r.addRenewed(ctx, p)
+	return entries, r.addRenewed(ctx, p, batch.Changes)
 }
 
 // gatherFull puts in doubt what a pass that compares sizes and times would leave as it is, and counts the entries of
@@ -288,8 +288,8 @@ func (r *run) rewritten(file named) bool {
 
 // addRenewed puts in doubt every file that was changed since the last run, if a name has come and gone
 // that may have been another name of any of them, in hearing of a watcher that knows only names.
-func (r *run) addRenewed(ctx context.Context, p *planner) error {
-	if !r.namesOnly() || r.firstRun() || !r.cameAndWent(p) {
+func (r *run) addRenewed(ctx context.Context, p *planner, batch []changes.Change) error {
+	if !r.namesOnly() || r.firstRun() || !r.cameAndWent(batch) {
 		return nil
 	}
 	r.say("names have come and gone since the last run; looking for files that were changed through one of them")
@@ -321,24 +321,16 @@ func (r *run) renewed() func(path string, st *unix.Stat_t) bool {
 	return func(_ string, st *unix.Stat_t) bool { return setBack || !time.Unix(st.Ctim.Unix()).Before(since) }
 }
 
-// cameAndWent reports whether a name that is gone was not there at the last run either, as far as the
-// target can tell, or may have been in a directory of which no names are listed.
-func (r *run) cameAndWent(p *planner) bool {
-	for path, c := range p.changes {
-		if c.Kind >= changes.Directory {
+// cameAndWent reports whether a name may have led to a file, since the last run, that it does not lead to now: it
+// was gone meanwhile, or has gone or become another one since the cut, or is below a directory of which no names are listed.
+func (r *run) cameAndWent(batch []changes.Change) bool {
+	return slices.ContainsFunc(batch, func(c changes.Change) bool {
+		if c.Fleeting || c.Kind >= changes.Directory {
 			return true
 		}
-		if _, err := r.tree.stat(path); err == nil {
-			continue
-		}
-		if !r.Profile.Target.Local() {
-			return true
-		}
-		if _, err := os.Lstat(filepath.Join(r.Profile.Target.Path, path)); err != nil {
-			return true
-		}
-	}
-	return false
+		st, err := r.tree.stat(c.Path)
+		return c.Kind != changes.Gone && (err != nil || c.Kind == changes.Content && !r.tree.seen.settled(&st))
+	})
 }
 
 // rememberNames keeps the names of the files that the run copied and that have several.

@@ -58,7 +58,10 @@ func (w *watch) inside(ctx context.Context, d *dir, name string, op fsnotify.Op)
 	case op.Has(fsnotify.Create) && w.mayBeDir(d, name):
 		w.refresh(ctx, d, name, false)
 		w.rec.Record(path, changes.Subtree)
-	case op.Has(fsnotify.Create | fsnotify.Write):
+	case op.Has(fsnotify.Create): // or renamed to: what the name led to is gone
+		w.rec.Record(path, changes.Gone)
+		w.rec.Record(path, changes.Content)
+	case op.Has(fsnotify.Write):
 		w.rec.Record(path, changes.Content)
 	case op.Has(fsnotify.Chmod) && child != nil:
 		w.attributes(ctx, child)

@@ -31,6 +31,12 @@ func (m *memory) Record(path string, kind changes.Kind) {
 	if m.kinds[path] == nil {
 		m.kinds[path] = make(map[changes.Kind]bool)
 	}
+	switch kind { // the newer word holds
+	case changes.Content:
+		delete(m.kinds[path], changes.Gone)
+	case changes.Gone:
+		delete(m.kinds[path], changes.Content)
+	}
 	m.kinds[path][kind] = true
 }
 
