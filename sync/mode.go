@@ -287,12 +287,13 @@ func (r *run) rewritten(file named) bool {
 }
 
 // addRenewed puts in doubt every file that was changed since the last run, if a name has come and gone
-// that may have been another name of any of them, in hearing of a watcher that knows only names.
+// that may have been another name of any of them, in hearing of a watcher that knows only names. After a run that broke off
+// it finds again what that one found so, for the temporary files beside it.
 func (r *run) addRenewed(ctx context.Context, p *planner, batch []changes.Change) error {
-	if !r.namesOnly() || r.firstRun() || !r.cameAndWent(batch) {
+	if !r.namesOnly() || r.firstRun() || !r.memory.Unfinished && !r.cameAndWent(batch) {
 		return nil
 	}
-	r.say("names have come and gone since the last run; looking for files that were changed through one of them")
+	r.say("names may have come and gone since the last run; looking for files that were changed through one of them")
 	renewed := r.renewed()
 	var mu gosync.Mutex
 	var found []string

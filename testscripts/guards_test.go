@@ -6,8 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -360,6 +362,20 @@ func TestRsyncKilledInOneShot(t *testing.T) {
 	s.syncs("ok", s.dir+"/src", s.dir+"/dst")
 	s.holds(true, "dst/a", "dst/only/u", "dst/.mine.Ab12Cd")
 	s.holds(false, "dst/.a.Ab12Cd")
+}
+
+// Nor does it stay beside a file that the run found by itself, and that the next one is not told of.
+func TestRsyncKilledUntold(t *testing.T) {
+	s := faulty(t, "inotify", nil)
+	env := s.env
+	s.shell(s.dir+"/src", "echo more >>kept")
+	s.says(0, "", "p")
+	s.asRsync(`case "$*" in *" -n "*) ;; *" -I "*) $rsync "$@"; touch ` + s.dir + `/dst/.kept.Ab12Cd; exit 14;; esac`)
+	s.shell(s.dir+"/src", "echo more >>d/changed")
+	s.says(1, "rsync ended with code 14", "p")
+	s.env = env
+	time.Sleep(200 * time.Millisecond)
+	s.heals("changes")
 }
 
 // TestFirstRunBrokenOff ends a first run in the middle. What the target has then is that run's, and no reason to refuse
