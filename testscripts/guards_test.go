@@ -341,10 +341,10 @@ func TestRemadeLeavesDirectories(t *testing.T) {
 // first has left, although none of it is pending any more.
 func TestRsyncKilledInRun(t *testing.T) {
 	s := faulty(t, "fanotify", nil)
-	for _, args := range [][]string{{"p"}, {"--full", "p"}} {
+	for code, args := range map[int][]string{12: {"p"}, 10: {"p"}, 2: {"--full", "p"}} {
 		s.shell(s.dir+"/src", "echo more >>d/changed; ln -f d/same same")
 		once := s.t.TempDir() + "/once"
-		s.asRsync(`case "$*" in *" -n "* | *--delete*) ;; *--files-from*) [ -e ` + once + ` ] || { touch ` + once + `; $rsync "$@"; touch ` + s.dir + `/dst/d/.changed.Ab12Cd; exit 12; };; esac`)
+		s.asRsync(`case "$*" in *" -n "* | *--delete*) ;; *--files-from*) [ -e ` + once + ` ] || { touch ` + once + `; $rsync "$@"; touch ` + s.dir + `/dst/d/.changed.Ab12Cd; exit ` + strconv.Itoa(code) + `; };; esac`)
 		s.says(0, "", args...)
 		if _, err := os.Stat(once); err != nil {
 			t.Error("no rsync was killed")

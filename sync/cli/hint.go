@@ -52,7 +52,7 @@ func (w *world) hint(err error) string {
 		return "if that is what you want: " + w.syncCommandLine(about.profile, strings.Fields(refused.Lift)...)
 	case errors.As(err, &locked):
 		return w.syncCommandLine(about.profile, "--wait", "10m") + " waits for it; " + w.commandLine("runs", "--state", "running") + " shows it"
-	case errors.Is(err, rsync.ErrUnreachable):
+	case errors.Is(err, rsync.ErrUnreachable) && !about.profile.Target.Local():
 		return "as the user who runs rsince, try: " + tryTarget(about.profile)
 	case errors.As(err, &skipped):
 		return w.hintOfSkipped(about)

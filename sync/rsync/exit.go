@@ -114,7 +114,12 @@ func (e *ExitError) class() error {
 	switch e.Code {
 	case codePartial:
 		return ErrPartial
-	case codeStart, codeSocket, codeTimeout, codeConnection, codeCommand, codeShell:
+	case codeStart, codeTimeout, codeConnection, codeCommand, codeShell:
+		return ErrUnreachable
+	case codeSocket: // also when the other side dies, here too
+		if e.began {
+			return ErrProtocol
+		}
 		return ErrUnreachable
 	case codeStream:
 		// Which code rsync ends with when the remote shell fails depends on whether it has reaped it.
