@@ -21,6 +21,8 @@ type pass struct {
 	finds bool
 	// groups are the names in list by file: those of one are not to be divided between rsyncs.
 	groups [][]string
+	// divided: list is part of one that makes rsync abort. If this one does as well, it is divided again.
+	divided bool
 	// full: the whole source, with progress.
 	full bool
 	// bare: attributes are not looked at.

@@ -240,11 +240,13 @@ func (e *Engine) isolate(ctx context.Context, p pass, broken *ExitError) (Result
 		}
 		for _, half := range [][]string{list[:len(list)/2], list[len(list)/2:]} {
 			part := p
-			part.list = half
-			rep, err := e.attempt(ctx, part)
-			total.Add(rep.Result)
+			part.list, part.divided = half, true
+			res, err := e.run(ctx, part)
+			if err != nil {
+				res.Done = 0
+			}
+			total.Add(res)
 			if err == nil {
-				total.Done += rep.arrived(half)
 				continue
 			}
 			if aborted++; !errors.As(err, &broken) || !broken.aborted() || aborted == limit {

@@ -415,6 +415,51 @@ exit $status
 	}
 }
 
+// What a name that cannot be read keeps from being deleted elsewhere is deleted, or fails, also where rsync aborted before.
+func TestUnreadableAfterAborts(t *testing.T) {
+	names := []string{"a", "b", "c", "no"}
+	for name, pass := range map[string]func(e *Engine) (Result, error){
+		"subtrees":    func(e *Engine) (Result, error) { return e.Subtrees(t.Context(), names) },
+		"directories": func(e *Engine) (Result, error) { return e.Directories(t.Context(), names, true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(t)
+			asNobody(t, e)
+			script := `#!/bin/sh
+if [ $(wc -l <"$0.aborted") -lt 3 ]; then
+	echo >>"$0.aborted"
+	echo '=.d..t...... 0 4096 ./'
+	echo 'rsync error: error in rsync protocol data stream (code 12) at io.c(285) [sender=3.5.0]' >&2
+	exit 12
+fi
+exec "$0.real" "$@"
+`
+			real := e.Program + ".real"
+			if err := errors.Join(os.Rename(e.Program, real), os.WriteFile(e.Program, []byte(script), 0o755),
+				os.WriteFile(e.Program+".aborted", nil, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range names {
+				write(t, e.Source, name+"/f=1")
+				write(t, e.Target, name+"/extra=1")
+			}
+			chown(t, e.Target, 65534)
+			if err := os.Chmod(filepath.Join(e.Source, "no"), 0); err != nil {
+				t.Fatal(err)
+			}
+			res, err := pass(e)
+			if got := failedPaths(res); err != nil || !slices.Equal(got, []string{"no"}) || res.Done != 3 {
+				t.Errorf("%+v, %v", res, err)
+			}
+			for _, name := range names[:3] {
+				if target(t, e, name+"/f") != "1" || target(t, e, name+"/extra") == "1" {
+					t.Errorf("%s is not as in the source", name)
+				}
+			}
+		})
+	}
+}
+
 func FuzzParseSyscall(f *testing.F) {
 	f.Add("257 0xffffff9c 0x7ffd0 0x0 0x0 0x0 0x0 0x7ffc0 0x7f12\n")
 	f.Add("running\n")

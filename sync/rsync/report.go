@@ -243,7 +243,7 @@ func (r *report) again(p *pass, err error, attempt int) bool {
 		r.fail(paths, stuck.Error())
 		return len(paths) > 0 && r.leaveOut(p)
 	case exit != nil:
-		return exit.aborted()
+		return exit.aborted() && !p.divided
 	}
 	return err == nil && r.noDeletions && r.leaveOut(p)
 }
