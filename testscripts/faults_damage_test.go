@@ -82,12 +82,13 @@ func TestDamagedMemory(t *testing.T) {
 	s.heals("changes")
 }
 
-// A damaged memory of a verification stands in the way of nothing.
+// A damaged memory of a verification stands in the way of nothing, nor of the status of other profiles.
 func TestDamagedVerification(t *testing.T) {
 	s := faulty(t, "fanotify", nil)
+	s.profile("q", s.dir+"/other")
 	s.verifies("p", 0, "")
 	s.damage("verified.json")
-	s.tells(1, `(?s)rsince: p: reading .*/verified.json, which the last verification left: it is damaged.*watched +by fanotify`, "status", "p")
+	s.tells(1, `(?s)rsince: p: reading .*/verified.json, which the last verification left: it is damaged.*watched +by fanotify.*\nq: `, "status")
 	s.changes()
 	s.heals("changes")
 	s.verifies("p", 0, "")

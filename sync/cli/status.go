@@ -63,20 +63,18 @@ func (w *world) status(ctx context.Context, names []string) error {
 	watcher, failed := w.watcher(ctx), false
 	for _, p := range profiles {
 		line, err := w.statusOf(ctx, p, list, watcher)
-		if line == nil {
-			return fmt.Errorf("%s: %w", p.Name, err)
-		}
 		if err != nil {
 			w.complainOf(p.Name, &profileError{profile: p, err: err, checked: true})
 			failed = true
 		}
-		if w.json {
-			err = json.NewEncoder(w.stdout).Encode(line)
-		} else {
+		switch {
+		case line == nil: // nothing is known
+		case w.json:
+			if err := json.NewEncoder(w.stdout).Encode(line); err != nil {
+				return err
+			}
+		default:
 			w.printStatus(p, line)
-		}
-		if err != nil {
-			return err
 		}
 	}
 	if failed {
