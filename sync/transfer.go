@@ -80,14 +80,21 @@ func (r *run) probe(ctx context.Context) error {
 		r.engine.Capabilities = keepsAll()
 		return nil
 	}
-	if m.Capabilities != nil && m.Probed == key && (r.DryRun || !r.Full && !r.Accept) {
+	known := m.Capabilities != nil && m.Probed == key && (r.DryRun || !r.Full && !r.Accept)
+	if known && (r.DryRun || !m.Probing) {
 		r.engine.Capabilities = *m.Capabilities
 		return nil
 	}
-	if err := r.askTarget(ctx); err != nil {
+	r.probed = true
+	err := r.askTarget(ctx)
+	if known && err != nil && ctx.Err() == nil { // a full target is one that deletions make room on
+		r.say("what was left of asking the target what it keeps may still be there: %v", err)
+		r.engine.Capabilities = *m.Capabilities
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	r.probed = true
 	m.Capabilities, m.Probed = &r.engine.Capabilities, key
 	for _, given := range m.Capabilities.GivenUp {
 		r.warn("%s: %s", r.Profile.Target, given)
@@ -103,15 +110,24 @@ func keepsAll() rsync.Capabilities {
 	}
 }
 
+// askTarget asks the target what it keeps. Of the memory on disk only Probing is changed meanwhile: nothing else
+// that this run knows may be remembered yet.
 func (r *run) askTarget(ctx context.Context) error {
-	probing := *r.engine
-	probing.DryRun, probing.Items, probing.Progress = false, nil, nil
-	c, err := probing.Probe(ctx)
+	stored, err := recall(r.Dir)
+	if err != nil {
+		return err
+	}
+	if err := stored.probing(true); err != nil {
+		return err
+	}
+	asking := *r.engine
+	asking.DryRun, asking.Items, asking.Progress = false, nil, nil
+	c, err := asking.Probe(ctx)
 	if err != nil {
 		return fmt.Errorf("finding out what %s keeps: %w", r.Profile.Target, err)
 	}
-	r.engine.Capabilities = c
-	return nil
+	r.engine.Capabilities, r.memory.Probing = c, false
+	return stored.probing(false)
 }
 
 // A pass is one of the engine's.

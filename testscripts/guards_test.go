@@ -378,6 +378,31 @@ func TestRsyncKilledUntold(t *testing.T) {
 	s.heals("changes")
 }
 
+// TestProbeKilled kills a run while it asks the target what it keeps. The next one removes what that has left, also
+// when no room is left to ask again.
+func TestProbeKilled(t *testing.T) {
+	for name, script := range map[string]string{"room": "true", "full": "cat /dev/zero 2>/dev/null >gone || true"} {
+		t.Run(name, func(t *testing.T) {
+			s := faulty(t, "fanotify", map[string]string{"dst": "tmpfs"})
+			s.killsProbe()
+			s.sync(nil, "--full", "p")
+			if left, _ := filepath.Glob(s.dir + "/dst/.rsince-probe-*"); len(left) != 1 {
+				t.Fatalf("the killed run left %q", left)
+			}
+			s.shell(s.dir+"/src", "rm gone")
+			s.shell(s.dir+"/dst", script)
+			s.says(0, "", "p")
+			s.equal("p", s.dir+"/dst")
+		})
+	}
+}
+
+// killsProbe kills a run once, when it has sent the files by which it asks the target what it keeps.
+func (s *site) killsProbe() {
+	once := s.t.TempDir() + "/once"
+	s.asRsync(`case "$*" in *rsince-probe*) [ -e ` + once + ` ] || { touch ` + once + `; $rsync "$@"; kill -9 $PPID; exit 1; };; esac`)
+}
+
 // TestFirstRunBrokenOff ends a first run in the middle. What the target has then is that run's, and no reason to refuse
 // the next one or to keep what the source loses meanwhile.
 func TestFirstRunBrokenOff(t *testing.T) {
