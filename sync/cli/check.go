@@ -44,7 +44,7 @@ func (w *world) check(ctx context.Context, names []string) error {
 	if code := worst(codes...); code != exitDone {
 		return &reported{code}
 	}
-	return nil
+	return w.stdout.err
 }
 
 // checkLine is a line of `rsince check --json`. Fields are added, never renamed.

@@ -23,18 +23,33 @@ import (
 
 // world is what every command works in.
 type world struct {
-	dirs           dirs
-	flags          []string // those that say where things lie, as they were given
-	stdout, stderr io.Writer
-	json           bool
-	running        bool // a command has begun: its command line was right
+	dirs    dirs
+	flags   []string // those that say where things lie, as they were given
+	stdout  *output
+	stderr  io.Writer
+	json    bool
+	running bool // a command has begun: its command line was right
+}
+
+// output is stdout. It remembers the first error of writing to it.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // Main runs the command line and returns the exit code.
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	w := &world{stdout: stdout, stderr: stderr}
+	w := &world{stdout: &output{Writer: stdout}, stderr: stderr}
 	root := w.rootCommand()
 	root.SetArgs(args)
 	root.SetOut(stdout)

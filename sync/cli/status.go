@@ -70,9 +70,7 @@ func (w *world) status(ctx context.Context, names []string) error {
 		switch {
 		case line == nil: // nothing is known
 		case w.json:
-			if err := json.NewEncoder(w.stdout).Encode(line); err != nil {
-				return err
-			}
+			_ = json.NewEncoder(w.stdout).Encode(line)
 		default:
 			w.printStatus(p, line)
 		}
@@ -81,7 +79,7 @@ func (w *world) status(ctx context.Context, names []string) error {
 		w.complain(wrong)
 		return &reported{exitFailed}
 	}
-	return wrong
+	return cmp.Or(wrong, w.stdout.err)
 }
 
 // statusOf also returns a line, without what could not be read, with some of its errors.

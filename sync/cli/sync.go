@@ -70,6 +70,9 @@ func (w *world) sync(ctx context.Context, args []string, o syncOptions) error {
 	if code := worst(codes...); code != exitDone {
 		return &reported{code}
 	}
+	if o.dryRun { // what other runs print is in the list of runs as well
+		return w.stdout.err
+	}
 	return nil
 }
 
@@ -180,7 +183,7 @@ func (w *world) runJob(ctx context.Context, job *rsincesync.Job, o syncOptions) 
 		w.report(name, run.Message)
 		w.advise(w.hintOfPartial(job.Profile, run.ID))
 	}
-	switch told := o.verbose || o.dryRun || isTerminal(w.stdout) && !o.quiet; {
+	switch told := o.verbose || o.dryRun || isTerminal(w.stdout.Writer) && !o.quiet; {
 	case w.json && !o.dryRun:
 		_ = json.NewEncoder(w.stdout).Encode(run)
 	case !w.json && code == exitDone && told:
