@@ -51,16 +51,16 @@ func TestTrouble(t *testing.T) {
 		clean(t)
 	})
 	t.Run("growth", func(t *testing.T) {
-		s := take(t, origin, 8<<20)
-		write(t, "a", 5)
-		if err := s.Look(ctx); err != nil || s.Used < 50 || s.Used >= 100 {
-			t.Errorf("half full: %v, %v", s.Used, err)
+		s := take(t, origin, 40<<20)
+		write(t, "a", 10)
+		if err := s.Look(ctx); err != nil || s.Used < 20 || s.Used >= 100 {
+			t.Errorf("partly full: %v, %v", s.Used, err)
 		}
-		if err := s.Grow(ctx, 40<<20); err != nil {
+		if err := s.Grow(ctx, 120<<20); err != nil {
 			t.Error(err)
 		}
-		write(t, "a", 20)
-		if err := s.Look(ctx); err != nil || s.Size != 48<<20 {
+		write(t, "a", 60)
+		if err := s.Look(ctx); err != nil || s.Size != 160<<20 {
 			t.Errorf("grown: %+v, %v", s, err)
 		}
 		var none *NoSpaceError
