@@ -13,6 +13,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"rsince/testscripts/disk"
 	"rsince/testscripts/rig"
 )
 
@@ -25,22 +26,14 @@ func inside(t *testing.T, programs ...string) bool {
 			t.Skip(err)
 		}
 		t.Parallel()
-		m.Disks = []string{image(t)}
+		m.Disks = []string{filepath.Join(t.TempDir(), "disk")}
+		disk.Sparse(t, m.Disks[0], 1<<30)
 	}
 	if !rig.Inside(t, m, 3*time.Minute) {
 		return false
 	}
 	sh(t, "vgcreate -q vg /dev/ubda")
 	return true
-}
-
-func image(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "disk")
-	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<30)); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 func sh(t *testing.T, script string) string {

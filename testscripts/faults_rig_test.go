@@ -160,7 +160,7 @@ func TestRigFaults(t *testing.T) {
 	if err := rig.Available("mkfs.ext4", "rsync", "dmsetup", "filefrag"); err != nil {
 		t.Skip(err)
 	}
-	program := forMachine(t, "rsince", "build")
+	program := rig.Build(t, "rsince", "build")
 	for _, tt := range rigFaults {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -66,7 +66,7 @@ func TestPowerCut(t *testing.T) {
 	if err := rig.Available("mkfs.ext4", "rsync"); err != nil {
 		t.Skip(err)
 	}
-	program := forMachine(t, "rsince/testscripts", "test", "-c")
+	program := rig.Build(t, "rsince/testscripts", "test", "-c")
 	for i, kind := range []powerCut{
 		{name: "state beside the source", state: "own"},
 		{name: "state beside the target", state: "dst/own"},
@@ -80,19 +80,6 @@ func TestPowerCut(t *testing.T) {
 			p.cut(cuts(t))
 		})
 	}
-}
-
-// forMachine builds a package, by these words of the go command, for a machine in which the race detector
-// finds no room.
-func forMachine(t *testing.T, name string, command ...string) (program string) {
-	t.Helper()
-	program = filepath.Join(t.TempDir(), filepath.Base(name))
-	build := exec.Command("go", append(command, "-o", program, name)...)
-	build.Env = append(build.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", build, err, out)
-	}
-	return program
 }
 
 func cuts(t *testing.T) int {

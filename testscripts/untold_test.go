@@ -41,7 +41,7 @@ func TestUntold(t *testing.T) {
 	if err := rig.Available("mkfs.ext4", "mkfs.xfs", "rsync"); err != nil {
 		t.Skip(err)
 	}
-	program := forMachine(t, "rsince", "build")
+	program := rig.Build(t, "rsince", "build")
 	for _, tt := range untoldTests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

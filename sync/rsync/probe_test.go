@@ -152,11 +152,8 @@ func TestProbeVFAT(t *testing.T) {
 		if err := rig.Available("mkfs.vfat"); err != nil {
 			t.Skip(err)
 		}
-		image := filepath.Join(t.TempDir(), "disk")
-		if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 16<<20)); err != nil {
-			t.Fatal(err)
-		}
-		m.Disks = []string{image}
+		m.Disks = []string{filepath.Join(t.TempDir(), "disk")}
+		disk.Sparse(t, m.Disks[0], 16<<20)
 	}
 	if !rig.Inside(t, m, time.Minute) {
 		return

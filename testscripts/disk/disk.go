@@ -40,13 +40,19 @@ func On(t testing.TB, dir, kind string, options ...string) {
 // Image makes path an image of a file system, by mkfs.KIND with these options.
 func Image(t testing.TB, path, kind string, options ...string) {
 	t.Helper()
+	Sparse(t, path, size)
+	run(t, "mkfs."+kind, append(options, "-q", path)...)
+}
+
+// Sparse makes path a file of so many bytes that are not there.
+func Sparse(t testing.TB, path string, bytes int64) {
+	t.Helper()
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(path, size); err != nil {
+	if err := os.Truncate(path, bytes); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "mkfs."+kind, append(options, "-q", path)...)
 }
 
 func run(t testing.TB, name string, args ...string) {

@@ -14,6 +14,19 @@ import (
 // insideEnv is set in the machine of Inside.
 const insideEnv = "RSINCE_INSIDE"
 
+// Build builds a package, by these words of the go command, for a machine, in which the race detector finds
+// no room.
+func Build(t *testing.T, name string, command ...string) (program string) {
+	t.Helper()
+	program = filepath.Join(t.TempDir(), filepath.Base(name))
+	build := exec.Command("go", append(command, "-o", program, name)...)
+	build.Env = append(build.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", build, err, out)
+	}
+	return program
+}
+
 // InMachine reports whether this is a machine of Inside.
 func InMachine() bool { return os.Getenv(insideEnv) != "" }
 
@@ -24,19 +37,17 @@ func InMachine() bool { return os.Getenv(insideEnv) != "" }
 //			return
 //		}
 //
-// Outside it fails the test if it has failed there. It is called before the test has subtests, and the
-// package is built without the race detector, for which a machine has no room.
+// Outside it fails the test if it has failed there. It is called before the test has subtests.
 func Inside(t *testing.T, m Machine, limit time.Duration) bool {
 	t.Helper()
 	if InMachine() {
 		return true
 	}
-	program := filepath.Join(t.TempDir(), "test")
-	build := exec.Command("go", "test", "-c", "-o", program)
-	build.Env = append(build.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", build, err, out)
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
 	}
+	program := Build(t, dir, "test", "-c")
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	out, exit, err := m.Run(ctx, insideEnv+"=1 exec "+quoted(program)+" -test.v -test.run "+quoted(exactly(t.Name())))
