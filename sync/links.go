@@ -112,13 +112,14 @@ func (l *linkFinder) addInode(id fileID) {
 	}
 }
 
-// addBelow adds the files with several names directly in dir or, if deep, anywhere below.
+// addBelow adds the files with several names directly in dir or, if deep, anywhere below. A directory that
+// was renamed or removed meanwhile is passed over, as those below it are: that is a change for the next run.
 func (l *linkFinder) addBelow(ctx context.Context, dir string, deep bool) error {
 	t := l.tree.scan(dir)
 	if t.Flat = !deep; t.Flat {
 		l.tree.seen.relist(dir)
 	}
-	return l.note(ctx, t.Walk(ctx, func(e scan.Entry) {
+	err := t.Walk(ctx, func(e scan.Entry) {
 		path := joined(dir, e.Path)
 		l.tree.seen.name(path, &e.Stat)
 		switch {
@@ -131,7 +132,11 @@ func (l *linkFinder) addBelow(ctx context.Context, dir string, deep bool) error 
 		if manyNames(&e.Stat) {
 			l.addName(path, &e.Stat)
 		}
-	}))
+	})
+	if dir != "." && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)) {
+		return ctx.Err()
+	}
+	return l.note(ctx, err)
 }
 
 // note keeps the error of reading a tree; it returns only that of a run that is to end.

@@ -207,6 +207,24 @@ func TestInodes(t *testing.T) {
 	}
 }
 
+// TestMovedMeanwhile: a directory that goes while the run plans takes nothing with it that the run was told of.
+func TestMovedMeanwhile(t *testing.T) {
+	for _, kind := range []changes.Kind{changes.Directory, changes.Subtree} {
+		root := sourceOf(t, `mkdir b d; echo 1 >d/f; ln d/f d/g; ln d/f b/h`)
+		p := newPlanner(treeOf(t, root))
+		p.add(changes.Change{Path: "b", Kind: kind})
+		if err := os.Rename(root+"/b", root+"/c"); err != nil {
+			t.Fatal(err)
+		}
+		if got := planned(t, p, "content d/f"); !strings.Contains(got, "links c/h d/f d/g") {
+			t.Errorf("%v: got %q", kind, got)
+		}
+		if len(p.carried) > 0 || len(p.links.unread) > 0 {
+			t.Errorf("%v: failed: %v, unread: %v", kind, p.carried, p.links.unread)
+		}
+	}
+}
+
 // TestSeenTwice: a name that is seen through two mounts does not stand for another one of its file.
 func TestSeenTwice(t *testing.T) {
 	if os.Geteuid() != 0 {
