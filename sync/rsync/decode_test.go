@@ -49,7 +49,7 @@ func TestParseMessage(t *testing.T) {
 		`file has vanished: "/s/x"`:                                                                         {kind: vanishedMessage, names: []string{"/s/x"}},
 		`skipping non-regular file "x"`:                                                                     {kind: typeMessage, names: []string{"x"}},
 		`ERROR: x failed verification -- update discarded.`:                                                 {kind: failedMessage, names: []string{"x"}},
-		`WARNING: x failed verification -- update discarded (will try again).`:                              {kind: noticeMessage, names: []string{"x"}},
+		`WARNING: x failed verification -- update discarded (will try again).`:                              {kind: resentMessage, names: []string{"x"}},
 		`IO error encountered -- skipping file deletion`:                                                    {kind: noDeletions, names: []string{""}},
 		`failed to re-read xattr user.x for a/b for c`:                                                      {kind: rereadMessage, names: []string{"a/b for c"}},
 		`get_xattr_data: lgetxattr("/s/x","user.x",5) returned 4`:                                           {kind: failedMessage, names: []string{"/s/x", `/s/x","user.x`}},

@@ -24,6 +24,7 @@ const (
 	deviceMessage               // a file became a device and the whole rsync ends
 	strayMessage                // a path leads through something that is no directory any more, and the whole rsync ends
 	limitMessage                // there was more to delete than allowed
+	resentMessage               // what was written of a file was not what was sent, and it is sent again
 	rereadMessage               // an attribute could not be read again when it was asked for; if the file is gone, that was said
 )
 
@@ -113,7 +114,7 @@ var specialForms = [...]struct {
 	{`ERROR: daemon refused to receive file "`, `"`, failedMessage},
 	{`ERROR: daemon refused to receive directory "`, `"`, failedMessage},
 	{"ERROR: ", " failed verification -- update discarded.", failedMessage},
-	{"WARNING: ", " failed verification -- update discarded (will try again).", noticeMessage},
+	{"WARNING: ", " failed verification -- update discarded (will try again).", resentMessage},
 	{`skipping non-regular file "`, `"`, typeMessage},
 	{"do_fallocate ", "", noticeMessage},
 	{"failed to open ", "", noticeMessage}, // the generator goes on without the old copy

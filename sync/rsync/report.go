@@ -28,6 +28,7 @@ type report struct {
 	percent     int
 	sentBytes   int64    // as progress2 has it
 	sent        []string // files whose content was sent, in order
+	discarded   []string // files that are sent again after what arrived was wrong
 	entries     int
 	unread      []string // paths that the sender could not read, or that were gone
 	cut         []string // directories whose contents were left out
@@ -140,6 +141,8 @@ func (r *report) take(m message) {
 		r.stray = r.stray || len(paths) > 0
 		r.unread = append(r.unread, paths...)
 		r.charge(paths, m.text)
+	case resentMessage:
+		r.discarded = append(r.discarded, r.names.paths(m)...)
 	case rereadMessage:
 		for _, path := range r.names.paths(m) {
 			if !slices.Contains(r.Vanished, path) {

@@ -67,9 +67,12 @@ func (r *report) tooLarge() (least int64, found bool) {
 }
 
 // arrivedBeforeEnd returns the files that the receiver had written when it came to one that it could not write. It takes
-// them in the order in which the sender tells of them.
+// them in the order in which the sender tells of them, and ends before one that was to be sent again.
 func (r *report) arrivedBeforeEnd() []string {
 	failed := r.missing(true)
+	for _, name := range r.discarded {
+		failed[name] = true
+	}
 	end := slices.IndexFunc(r.sent, func(name string) bool { return failed[name] })
 	if end < 0 {
 		end = len(r.sent)

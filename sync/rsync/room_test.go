@@ -86,3 +86,19 @@ func TestManyNoRoom(t *testing.T) {
 		}
 	}
 }
+
+// A file that is to be sent again has not arrived before the end, even if it comes before the one that did not fit.
+func TestDiscardedNoRoom(t *testing.T) {
+	e := newEngine(t)
+	write(t, e.Source, "a=1", "b=2", "c=3", "d=4")
+	rep := newReport(e, pass{list: []string{"a", "b", "c", "d"}})
+	for _, name := range rep.pass.list {
+		rep.output("=>f.st...... 1 1 " + name)
+	}
+	rep.complaint("WARNING: b failed verification -- update discarded (will try again).")
+	rep.output("=>f.st...... 1 1 b")
+	rep.complaint(`rsync: [receiver] write failed on "` + e.Target + `/d": No space left on device (28)`)
+	if arrived := rep.arrivedBeforeEnd(); !slices.Equal(arrived, []string{"a"}) {
+		t.Errorf("arrived %q", arrived)
+	}
+}
