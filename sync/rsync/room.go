@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -81,7 +82,8 @@ func (r *report) arrivedBeforeEnd() []string {
 }
 
 // leaveLarge takes what is too large out of p's list, and what has arrived; but of files with several names only whole ones,
-// and those that have arrived are copied again. It reports whether anything is left.
+// and those that have arrived are copied again. Directories that something has arrived in come into the list: rsync gives
+// them back their times when it has done all else. It reports whether anything is left.
 func (r *report) leaveLarge(p *pass, least int64) bool {
 	tooLarge := map[string]bool{}
 	for _, f := range r.Failed {
@@ -97,17 +99,23 @@ func (r *report) leaveLarge(p *pass, least int64) bool {
 			}
 		}
 	}
-	var arrived, large []string
+	var arrived, large, dirs []string
 	for _, name := range p.list {
 		switch {
 		case p.groups == nil && p.room.arrived[name]:
 			arrived = append(arrived, name)
+			dirs = append(dirs, path.Dir(name))
 		case tooLarge[name]:
 			large = append(large, name)
 		}
 	}
 	r.fail(large, fmt.Sprintf("not tried, since %d bytes did not fit: %v (%d)", least, syscall.ENOSPC, syscall.ENOSPC))
 	p.leave(slices.Concat(arrived, large))
+	if p.groups == nil {
+		p.list = append(p.list, except(dirs, map[string]bool{".": true})...)
+		slices.Sort(p.list)
+		p.list = slices.Compact(p.list)
+	}
 	return len(p.list) > 0
 }
 

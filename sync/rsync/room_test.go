@@ -2,10 +2,12 @@ package rsync
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // newSmallTarget returns an engine whose target holds eight megabytes.
@@ -100,5 +102,32 @@ func TestDiscardedNoRoom(t *testing.T) {
 	rep.complaint(`rsync: [receiver] write failed on "` + e.Target + `/d": No space left on device (28)`)
 	if arrived := rep.arrivedBeforeEnd(); !slices.Equal(arrived, []string{"a"}) {
 		t.Errorf("arrived %q", arrived)
+	}
+}
+
+// A directory keeps its time where files in it arrived before one did not fit.
+func TestDirectoryTimesNoRoom(t *testing.T) {
+	e := newSmallTarget(t)
+	names := []string{"a/1", "a/b/2", "d/3", "d/4", "large"}
+	write(t, e.Source, "a/1=old", "a/b/2=old", "d/3=old", "d/4=old", "large=old")
+	long := time.Unix(1_000_000_000, 0)
+	for _, dir := range []string{"a", "a/b", "d", "."} {
+		if err := os.Chtimes(filepath.Join(e.Source, dir), long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := e.Full(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	write(t, e.Source, "a/1=new", "a/b/2=new", "d/3=new", "d/4="+strings.Repeat("x", 12<<20), "large="+strings.Repeat("x", 13<<20))
+	res, err := e.Paths(t.Context(), names, true)
+	if err != nil || !slices.Equal(failedPaths(res), []string{"d/4", "large"}) || res.Done != 3 {
+		t.Fatalf("failed %q, %d done, %v", res.Failed, res.Done, err)
+	}
+	for _, dir := range []string{"a", "a/b", "d"} {
+		info, err := os.Stat(filepath.Join(e.Target, dir))
+		if err != nil || !info.ModTime().Equal(long) {
+			t.Errorf("%s: %v, %v", dir, info.ModTime(), err)
+		}
 	}
 }
