@@ -364,7 +364,7 @@ func (r *run) survey(ctx context.Context, p *planner, links *linkFinder) (entrie
 		f.visit(path, st, id)
 	}, func(string) {}) // the full pass will fail there
 	links.surveyed = true
-	f.addTo(p) // the full pass finds what is gone
+	f.addTo(p, r.memory.Copied) // the full pass finds what is gone
 	return f.entries, links.note(ctx, err)
 }
 

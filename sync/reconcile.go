@@ -133,13 +133,18 @@ func (f *findings) unread(path string) {
 	f.subtrees = append(f.subtrees, path)
 }
 
-// addTo puts in doubt what was found, except which names are gone.
-func (f *findings) addTo(p *planner) {
+// addTo puts in doubt what was found, except which names are gone. Where no ctime means anything it was changed
+// since the last run, as far as anybody knows.
+func (f *findings) addTo(p *planner, copied time.Time) {
+	since := f.since
+	if since.IsZero() {
+		since = copied
+	}
 	for _, path := range f.names {
-		p.add(changes.Change{Path: path, Kind: changes.Content, Since: f.since})
+		p.add(changes.Change{Path: path, Kind: changes.Content, Since: since})
 	}
 	for _, path := range f.subtrees {
-		p.add(changes.Change{Path: path, Kind: changes.Subtree, Since: f.since})
+		p.add(changes.Change{Path: path, Kind: changes.Subtree, Since: since})
 	}
 }
 
@@ -157,7 +162,7 @@ func (r *run) reconcile(ctx context.Context, p *planner, links *linkFinder, sinc
 	links.surveyed = true
 	r.say("read the %d entries of the source in %.1f s: %d names, %d directories' listings and %d whole subtrees may have changed",
 		f.entries, time.Since(began).Seconds(), len(f.names), len(f.listings), len(f.subtrees))
-	f.addTo(p)
+	f.addTo(p, r.memory.Copied)
 	for _, dir := range f.listings {
 		p.add(changes.Change{Path: dir, Kind: changes.Attributes, Since: f.since})
 		p.listings.add(dir)

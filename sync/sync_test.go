@@ -208,7 +208,7 @@ touch -d 2020-01-01 a-f b-f */f; touch -d 2020-01-02 a b c; ln a-f a-link`)
 		}
 	}
 	change(t, root, `mv a x; mv b a; mv x b; mv c-f x; mv b-f c-f; mv x b-f; rm a-link`)
-	r := &run{tree: treeOf(t, root), modifiedSince: began.Add(ctimeMargin)}
+	r := &run{memory: &memory{}, tree: treeOf(t, root), modifiedSince: began.Add(ctimeMargin)}
 	p := newPlanner(r.tree)
 	entries, err := r.survey(t.Context(), p, newLinkFinder(r.tree))
 	if err != nil {
