@@ -41,12 +41,14 @@ func (r *run) meetSource() error {
 	if err != nil {
 		return &SkippedError{fmt.Errorf("the source is not there: %w", err)}
 	}
-	known := r.memory.Source
-	if known != (identity{}) && !known.same(id) && !r.Accept {
-		return &RefusedError{
-			Reason: fmt.Sprintf("%s is not the directory it was: it is %s, it was %s", r.Profile.Source, id, known),
-			Lift:   liftAccept,
+	if known := r.memory.Source; known != (identity{}) && !known.same(id) {
+		if !r.Accept {
+			return &RefusedError{
+				Reason: fmt.Sprintf("%s is not the directory it was: it is %s, it was %s", r.Profile.Source, id, known),
+				Lift:   liftAccept,
+			}
 		}
+		r.memory.replaceSource()
 	}
 	r.memory.Source = id
 	return nil

@@ -54,6 +54,9 @@ type memory struct {
 	// Unwritten says that a full run could not make durable what it had written: the target may show contents
 	// that its disk does not have.
 	Unwritten bool `json:"unwritten,omitempty"`
+	// Replaced says that another source was accepted than the one that was copied to this target, and that no full run
+	// has come to its end since: of no file the content there is known to be this source's.
+	Replaced bool `json:"replaced,omitempty"`
 	// Unfinished is set while a run writes to the target: found set, a run died in the middle, or an
 	// rsync of it did or could not remove them, and may have left temporary files beside what it was copying.
 	Unfinished bool `json:"unfinished"`
@@ -97,21 +100,30 @@ type earlierTarget struct {
 	// As in memory.
 	Copied   time.Time `json:"copied"`
 	Existing [][]byte  `json:"existing,omitempty"`
+	Replaced bool      `json:"replaced,omitempty"`
 }
 
 // earlierMax is how many disks that take turns are remembered.
 const earlierMax = 20
 
-// changeTarget has another target take the place of the one before, and reports whether it was one earlier. Copied and
-// Existing are then its own; of one that was none they are zero.
+// replaceSource has another source take the place of the one before, for all targets that have something of that.
+func (m *memory) replaceSource() {
+	m.Replaced = m.Replaced || m.Begun
+	for i := range m.Earlier {
+		m.Earlier[i].Replaced = true
+	}
+}
+
+// changeTarget has another target take the place of the one before, and reports whether it was one earlier. Copied,
+// Existing and Replaced are then its own; of one that was none they are zero.
 func (m *memory) changeTarget(id identity) (met bool) {
-	before := earlierTarget{m.Target, m.Copied, m.Existing}
-	m.Copied, m.Existing = time.Time{}, nil
+	before := earlierTarget{m.Target, m.Copied, m.Existing, m.Replaced}
+	m.Copied, m.Existing, m.Replaced = time.Time{}, nil, false
 	m.Earlier = slices.DeleteFunc(m.Earlier, func(e earlierTarget) bool {
 		if id == (identity{}) || !e.Target.same(id) {
 			return false
 		}
-		met, m.Copied, m.Existing = true, e.Copied, e.Existing
+		met, m.Copied, m.Existing, m.Replaced = true, e.Copied, e.Existing, e.Replaced
 		return true
 	})
 	if before.Target != (identity{}) && !before.Copied.IsZero() {

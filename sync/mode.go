@@ -248,7 +248,7 @@ func (r *run) gatherFull(ctx context.Context, p *planner, links *linkFinder) (en
 		return 0, err
 	}
 	r.dropDiffering(p)
-	if r.memory.Unwritten {
+	if r.memory.Unwritten || r.memory.Replaced {
 		p.add(changes.Change{Path: ".", Kind: changes.Subtree, Since: time.Now()})
 	}
 	return entries, nil

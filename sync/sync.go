@@ -365,7 +365,7 @@ func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan)
 	}
 	if r.record.Mode == modeFull {
 		m.LastFull, m.Fingerprint = batch.Cut, r.Profile.Fingerprint()
-		m.Owed, m.Unwritten = r.incomplete(), false
+		m.Owed, m.Unwritten, m.Replaced = r.incomplete(), false, false
 	}
 	return m.save()
 }
