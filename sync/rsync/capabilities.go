@@ -6,6 +6,7 @@ import "time"
 // In JSON they can be remembered.
 type Capabilities struct {
 	Xattrs, ACLs        bool
+	UserXattrs          bool // of xattrs only those are kept that are named user.*
 	Owners, Permissions bool
 	Hardlinks, Symlinks bool
 	Specials            bool // fifos, sockets

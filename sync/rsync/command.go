@@ -155,7 +155,7 @@ func (e *Engine) attributes() []string {
 		}
 	}
 	if c.Xattrs {
-		args = append(args, xattrFilters()...)
+		args = append(args, c.xattrFilters()...)
 	}
 	return append(args, modifyWindow(c.TimeGranularity))
 }
@@ -163,9 +163,10 @@ func (e *Engine) attributes() []string {
 // xattrFilters are rsync's own rules about the names of xattrs, which hold only where there are no others, and one more:
 // xfs shows to root what it keeps of an ACL as an xattr as well. The receiver would remove that for not being among those of
 // a file on another file system, and the ACL with it; or write a wrong one when a file changes in the middle of it,
-// which makes xfs take the file for damaged.
-func xattrFilters() []string {
-	if os.Geteuid() == 0 {
+// which makes xfs take the file for damaged. A receiver that is not root's goes by these rules as well, and gives all other
+// xattrs that it gets a name of its own, user.rsync.*, which it does not without rules.
+func (c Capabilities) xattrFilters() []string {
+	if os.Geteuid() == 0 && !c.UserXattrs {
 		return []string{"--filter=-x trusted.SGI_ACL_*", "--filter=-x system.*"}
 	}
 	return []string{"--filter=+x user.*", "--filter=-x *"}

@@ -61,6 +61,9 @@ type probe struct {
 
 const probeXattr = "user.rsince"
 
+// probeRootXattr is one that only root's processes see.
+const probeRootXattr = "trusted.rsince"
+
 // probePrefix begins the name of a probe's directory on the target.
 const probePrefix = ".rsince-probe-"
 
@@ -125,6 +128,7 @@ func (p *probe) plant() error {
 	// A file system without modes shows a plain one for every file.
 	err = errors.Join(err, os.Chmod(file, 0o751|fs.ModeSetuid))
 	_ = unix.Lsetxattr(file, probeXattr, []byte("kept"), 0)
+	_ = unix.Lsetxattr(file, probeRootXattr, []byte("kept"), 0)
 	_ = unix.Lsetxattr(file, aclXattr, probeACL(), 0)
 	return errors.Join(err, os.Chtimes(file, probeTime, probeTime))
 }
@@ -231,6 +235,7 @@ func (p *probe) compare() error {
 	}
 	f := &p.found
 	f.Xattrs = sameXattr(p.sent("file"), p.back("file"), probeXattr)
+	f.UserXattrs = f.Xattrs && hasXattr(p.sent("file"), probeRootXattr) && !hasXattr(p.back("file"), probeRootXattr)
 	f.ACLs = sameXattr(p.sent("file"), p.back("file"), aclXattr)
 	f.Owners = back.Uid == sent.Uid && back.Gid == sent.Gid
 	f.Permissions = back.Mode == sent.Mode
@@ -252,6 +257,7 @@ func (p *probe) compare() error {
 		what string
 	}{
 		{f.Xattrs, "extended attributes are not kept"},
+		{!f.UserXattrs, "of extended attributes only those named user.* are kept"},
 		{f.ACLs, "access control lists are not kept"},
 		{f.Owners, "owners and groups are not kept"},
 		{f.Permissions, "permissions are not kept"},
@@ -332,6 +338,11 @@ func sameFile(a, b string) bool {
 	infoA, errA := os.Lstat(a)
 	infoB, errB := os.Lstat(b)
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
+}
+
+func hasXattr(path, name string) bool {
+	_, err := unix.Lgetxattr(path, name, nil)
+	return err == nil
 }
 
 // sameXattr reports whether both files have this attribute with the same value.

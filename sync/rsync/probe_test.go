@@ -108,14 +108,23 @@ func TestProbeRemote(t *testing.T) {
 		e.Target = rsynctest.StartDaemon(t, dir, "uid = 65534", "gid = 65534", "refuse options = acls delete-missing-args fsync")
 		got := probed(t, e, dir)
 		want := everything
-		want.ACLs, want.DeleteMissingArgs, want.Fsync, want.Owners = false, false, false, false
+		want.ACLs, want.DeleteMissingArgs, want.Fsync, want.Owners, want.UserXattrs = false, false, false, false, true
 		want.GivenUp = got.GivenUp
-		if !reflect.DeepEqual(got, want) || len(got.GivenUp) != 5 {
+		if !reflect.DeepEqual(got, want) || len(got.GivenUp) != 6 {
 			t.Errorf("%+v", got)
 		}
 		e.Capabilities = got
 		write(t, e.Source, "f=1", "d/g=1")
+		from, to := filepath.Join(e.Source, "f"), filepath.Join(dir, "f")
+		for _, name := range []string{probeXattr, probeRootXattr} {
+			if err := unix.Setxattr(from, name, []byte("1"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
 		full(t, e)
+		if !sameXattr(from, to, probeXattr) || hasXattr(to, "user.rsync."+probeRootXattr) {
+			t.Error("the copy has not the xattrs that it can have, or others")
+		}
 		if err := os.Remove(filepath.Join(e.Source, "d/g")); err != nil {
 			t.Fatal(err)
 		}
