@@ -195,6 +195,7 @@ func (r *run) locked(ctx context.Context, lock *targetLock) (err error) {
 		return err
 	}
 	r.fresh = r.firstRun() && !r.memory.Begun
+	r.lookForOthers()
 	if err := r.makeRemote(ctx); err != nil {
 		return absent(err)
 	}

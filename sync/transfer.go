@@ -298,7 +298,10 @@ func (r *run) begin(p *plan) error {
 	if r.record.Mode == modeFull { // the source and target that this one accepted are remembered now
 		r.memory.Owed = "a full run did not come to its end"
 	}
-	if err := r.memory.save(); err != nil || r.record.Mode == modeChanges {
+	if err := r.memory.save(); err != nil {
+		return err
+	}
+	if err := r.noteLast(); err != nil || r.record.Mode == modeChanges {
 		return err
 	}
 	return r.putCatalogAside()

@@ -1,0 +1,35 @@
+package sync
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"rsince/changes/durable"
+)
+
+// What a run knows of its target holds as long as no run of another profile has copied to it: that may have moved or
+// removed what this one takes for copied. So beside the lock of a target stands whose run was the last to write there.
+
+// lastFile is where that stands.
+func (r *run) lastFile() string {
+	ways := waysTo(r.Profile.Target)
+	return strings.TrimSuffix(lockPath(r.Locks, ways[len(ways)-1]), ".lock") + ".last"
+}
+
+// lookForOthers makes the run full if that of another profile has copied to the target since. Where that cannot be
+// told, nobody has: the target may not be known by this name for long.
+func (r *run) lookForOthers() {
+	last, err := os.ReadFile(r.lastFile())
+	if err == nil && string(last) != r.Profile.Name && !r.firstRun() && r.memory.Owed == "" {
+		r.memory.Owed = fmt.Sprintf("%s has copied to the target since the last run", last)
+	}
+}
+
+// noteLast notes durably that this run writes to the target. That it is to be full is remembered before.
+func (r *run) noteLast() error {
+	if last, err := os.ReadFile(r.lastFile()); err == nil && string(last) == r.Profile.Name {
+		return nil
+	}
+	return durable.WriteFile(r.lastFile(), []byte(r.Profile.Name))
+}
