@@ -104,10 +104,7 @@ func (r *run) compare(ctx context.Context, checksum bool) (*comparison, error) {
 		}
 	}, "--existing")
 	if checksum {
-		full.Options = append(full.Options, "--checksum")
-		if !r.Profile.Target.Local() && full.Stall > 0 {
-			full.Stall = max(full.Stall, remoteSilence)
-		}
+		full = r.byContent(full)
 	}
 	err := r.inTurn([]pass{
 		func() (rsync.Result, error) { return full.Full(ctx, true) },
@@ -120,6 +117,16 @@ func (r *run) compare(ctx context.Context, checksum bool) (*comparison, error) {
 		err = r.compareLinks(ctx, c)
 	}
 	return c, err
+}
+
+// byContent is e so that it compares contents where sizes agree.
+func (r *run) byContent(e *rsync.Engine) *rsync.Engine {
+	other := *e
+	other.Options = append(slices.Clone(e.Options), "--checksum")
+	if !r.Profile.Target.Local() && e.Stall > 0 {
+		other.Stall = max(e.Stall, remoteSilence)
+	}
+	return &other
 }
 
 // telling is the run's engine without effect, with further options; items is called with what it would do.

@@ -248,7 +248,7 @@ func (r *run) gatherFull(ctx context.Context, p *planner, links *linkFinder) (en
 		return 0, err
 	}
 	r.dropDiffering(p)
-	if r.memory.Unwritten || r.memory.Replaced {
+	if r.memory.Unwritten {
 		p.add(changes.Change{Path: ".", Kind: changes.Subtree, Since: time.Now()})
 	}
 	return entries, nil
@@ -364,7 +364,7 @@ func (r *run) survey(ctx context.Context, p *planner, links *linkFinder) (entrie
 		f.visit(path, st, id)
 	}, func(string) {}) // the full pass will fail there
 	links.surveyed = true
-	f.addTo(p, r.memory.Copied) // the full pass finds what is gone
+	f.addTo(p) // the full pass finds what is gone
 	return f.entries, links.note(ctx, err)
 }
 

@@ -46,6 +46,8 @@ type findings struct {
 	// since is the time from which on a ctime means a change, whatever the catalog says: a write(2)
 	// that goes on for minutes sets it when it begins. The zero time: no ctime means anything.
 	since time.Time
+	// changed is since when what is found counts as changed: where no ctime means anything, since the last run.
+	changed time.Time
 
 	mu       gosync.Mutex
 	entries  int
@@ -58,10 +60,14 @@ type findings struct {
 }
 
 func (r *run) newFindings(since time.Time) *findings {
+	changed := since
+	if since.IsZero() {
+		changed = r.memory.Copied
+	}
 	return &findings{
 		catalog: r.catalog, alone: r.catalogAlone(),
 		exchanged: r.catalog == nil && onType(r.source.Path, unix.XFS_SUPER_MAGIC),
-		since:     since, renewed: set{}, relisted: set{}, seen: r.tree.seen,
+		since:     since, changed: changed, renewed: set{}, relisted: set{}, seen: r.tree.seen,
 	}
 }
 
@@ -133,18 +139,13 @@ func (f *findings) unread(path string) {
 	f.subtrees = append(f.subtrees, path)
 }
 
-// addTo puts in doubt what was found, except which names are gone. Where no ctime means anything it was changed
-// since the last run, as far as anybody knows.
-func (f *findings) addTo(p *planner, copied time.Time) {
-	since := f.since
-	if since.IsZero() {
-		since = copied
-	}
+// addTo puts in doubt what was found, except which names are gone.
+func (f *findings) addTo(p *planner) {
 	for _, path := range f.names {
-		p.add(changes.Change{Path: path, Kind: changes.Content, Since: since})
+		p.add(changes.Change{Path: path, Kind: changes.Content, Since: f.changed})
 	}
 	for _, path := range f.subtrees {
-		p.add(changes.Change{Path: path, Kind: changes.Subtree, Since: since})
+		p.add(changes.Change{Path: path, Kind: changes.Subtree, Since: f.changed})
 	}
 }
 
@@ -162,9 +163,9 @@ func (r *run) reconcile(ctx context.Context, p *planner, links *linkFinder, sinc
 	links.surveyed = true
 	r.say("read the %d entries of the source in %.1f s: %d names, %d directories' listings and %d whole subtrees may have changed",
 		f.entries, time.Since(began).Seconds(), len(f.names), len(f.listings), len(f.subtrees))
-	f.addTo(p, r.memory.Copied)
+	f.addTo(p)
 	for _, dir := range f.listings {
-		p.add(changes.Change{Path: dir, Kind: changes.Attributes, Since: f.since})
+		p.add(changes.Change{Path: dir, Kind: changes.Attributes, Since: f.changed})
 		p.listings.add(dir)
 	}
 	return f.entries, p.links.note(ctx, err)

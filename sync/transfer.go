@@ -140,6 +140,11 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		return err
 	}
 	e := r.engine
+	full := e
+	if r.memory.Replaced {
+		r.say("contents are compared: another source was accepted than was copied here before")
+		full = r.byContent(e)
+	}
 	single := []pass{
 		func() (rsync.Result, error) { return r.split(ctx, p) },
 		func() (rsync.Result, error) { return e.Paths(ctx, p.content, true) },
@@ -164,7 +169,7 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 			r.tally.again = setOf(slices.Concat(p.allLinks...))
 		}
 		err = r.inTurn([]pass{
-			func() (rsync.Result, error) { return e.Full(ctx, !r.keepsExisting()) },
+			func() (rsync.Result, error) { return full.Full(ctx, !r.keepsExisting()) },
 			func() (rsync.Result, error) { return e.Links(ctx, p.allLinks, false) },
 		})
 	}
