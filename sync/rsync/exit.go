@@ -18,6 +18,8 @@ const (
 	codeSocket     = 10
 	codeFile       = 11
 	codeStream     = 12
+	codeCrashed    = 15
+	codeTerminated = 16
 	codePartial    = 23
 	codeVanished   = 24
 	codeTimeout    = 30
@@ -54,6 +56,7 @@ type ExitError struct {
 	Stderr  string         // the last lines of what it said
 	program string         // empty: rsync
 	began   bool           // it has said of a path what it did
+	local   bool           // the target is here
 }
 
 // declined reports whether the rsync here or there does not know, or does not allow, what it was asked for.
@@ -62,8 +65,8 @@ func (e *ExitError) declined() bool {
 		strings.Contains(e.Stderr, "(code 1)") || strings.Contains(e.Stderr, "(code 4)")
 }
 
-// aborted reports whether both sides were at work when it broke off, for which one path can be the reason.
-func (e *ExitError) aborted() bool { return e.began && e.class() == ErrProtocol }
+// aborted reports whether both sides were at work when it broke off, or it crashed, for which one path can be the reason.
+func (e *ExitError) aborted() bool { return (e.began || e.Signal != 0) && e.class() == ErrProtocol }
 
 // brokeOff reports whether err is that of an rsync that hung or aborted, for which one path can be the reason, and
 // nothing else: no process of it is left.
@@ -111,23 +114,24 @@ func (e *ExitError) class() error {
 	case syscall.EROFS:
 		return ErrReadOnly
 	}
+	switch e.Signal {
+	case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGILL, syscall.SIGFPE, syscall.SIGABRT:
+		return ErrProtocol
+	}
 	switch e.Code {
 	case codePartial:
 		return ErrPartial
 	case codeStart, codeTimeout, codeConnection, codeCommand, codeShell:
-		return ErrUnreachable
-	case codeSocket: // also when the other side dies, here too
-		if e.began {
-			return ErrProtocol
+		if !e.local {
+			return ErrUnreachable
 		}
-		return ErrUnreachable
-	case codeStream:
-		// Which code rsync ends with when the remote shell fails depends on whether it has reaped it.
-		if strings.Contains(e.Stderr, neverAnswered) {
+	case codeSocket, codeStream:
+		// Which code rsync ends with when the other side dies, or the remote shell fails, depends on what it notices first.
+		if !e.local && (strings.Contains(e.Stderr, neverAnswered) || e.Code == codeSocket && !e.began) {
 			return ErrUnreachable
 		}
 		return ErrProtocol
-	case codeProtocol:
+	case codeProtocol, codeCrashed, codeTerminated:
 		return ErrProtocol
 	}
 	return nil

@@ -371,16 +371,25 @@ func TestStall(t *testing.T) {
 // Names that make rsync abort cost nobody else the copy.
 func TestAbort(t *testing.T) {
 	t.Parallel()
+	for name, end := range map[string]string{
+		"conversation": "echo '=.d..t...... 0 4096 ./'; echo 'rsync error: error in rsync protocol data stream (code 12) at io.c(285) [sender=3.5.0]' >&2; exit 12",
+		"other side":   "echo '=.d..t...... 0 4096 ./'; exit 16",
+		"crash":        "kill -SEGV $$",
+	} {
+		t.Run(name, func(t *testing.T) { testAbort(t, end) })
+	}
+}
+
+// testAbort has a list of names among which are bad ones copied by an rsync that comes to this end.
+func testAbort(t *testing.T, end string) {
 	e := newHeldEngine(t)
 	e.Program = filepath.Join(filepath.Dir(e.Source), "rsync")
 	script := `#!/bin/sh
 list=$(mktemp)
 cat >"$list"
 if tr '\0' '\n' <"$list" | grep -qx './bad[0-9]*'; then
-	echo '=.d..t...... 0 4096 ./'
-	echo 'rsync error: error in rsync protocol data stream (code 12) at io.c(285) [sender=3.5.0]' >&2
 	rm "$list"
-	exit 12
+	` + end + `
 fi
 rsync "$@" <"$list"
 status=$?
@@ -412,6 +421,22 @@ exit $status
 	}
 	if _, err := e.Paths(t.Context(), names, true); !errors.Is(err, ErrProtocol) {
 		t.Errorf("everything is bad: %v", err)
+	}
+}
+
+// Only a target on another machine can be out of reach.
+func TestUnreachableHere(t *testing.T) {
+	for _, exit := range []ExitError{
+		{Code: codeStart}, {Code: codeSocket}, {Code: codeStream, Stderr: "rsync: " + neverAnswered}, {Code: codeShell}, {Code: codeCommand},
+	} {
+		if err := error(&exit); !errors.Is(err, ErrUnreachable) {
+			t.Errorf("%v", err)
+		}
+		here := exit
+		here.local = true
+		if err := error(&here); errors.Is(err, ErrUnreachable) {
+			t.Errorf("here: %v", err)
+		}
 	}
 }
 

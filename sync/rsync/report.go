@@ -282,7 +282,13 @@ func (r *report) verdict(err error) error {
 	if r.limited { // whatever else there was, which has the code then
 		return ErrTooManyDeletions
 	}
-	failed := &ExitError{Code: exit.ExitCode(), Command: r.command, Stderr: strings.Join(r.tail, "\n"), began: r.began}
+	failed := &ExitError{
+		Code:    exit.ExitCode(),
+		Command: r.command,
+		Stderr:  strings.Join(r.tail, "\n"),
+		began:   r.began,
+		local:   !remote(r.engine.Target),
+	}
 	if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
 		failed.Signal = s.Signal()
 		r.Killed = r.Killed || failed.Signal == syscall.SIGKILL
