@@ -2,6 +2,7 @@ package rsync
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -38,6 +39,36 @@ func TestACLOnXFS(t *testing.T) {
 			}
 			if size, err := unix.Getxattr(to, kept, nil); (err == nil) != (end == "target") {
 				t.Errorf("%s of the copy: %d bytes, %v", kept, size, err)
+			}
+		})
+	}
+}
+
+// A directory that becomes sticky gets its ACL only when rsync comes to it a second time.
+func TestACLOfStickyDirectory(t *testing.T) {
+	needRoot(t)
+	for name, pass := range map[string]func(e *Engine) (Result, error){
+		"full":    func(e *Engine) (Result, error) { return e.Full(t.Context(), true) },
+		"subtree": func(e *Engine) (Result, error) { return e.Subtrees(t.Context(), []string{"d"}) },
+		"path":    func(e *Engine) (Result, error) { return e.Paths(t.Context(), []string{"d", "d/sticky"}, true) },
+		"becoming": func(e *Engine) (Result, error) {
+			write(t, e.Target, "d/sticky/")
+			return e.Subtrees(t.Context(), []string{"d"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(t)
+			e.Capabilities = everything
+			dir := filepath.Join(e.Source, "d/sticky")
+			if err := errors.Join(os.MkdirAll(dir, 0o755), unix.Setxattr(dir, aclXattr, probeACL(), 0), os.Chmod(dir, 0o755|os.ModeSticky)); err != nil {
+				t.Fatal(err)
+			}
+			res, err := pass(e)
+			if err != nil || len(res.Failed) > 0 || res.Created+res.Updated > 2 {
+				t.Errorf("%+v, %v", res, err)
+			}
+			if !sameXattr(dir, filepath.Join(e.Target, "d/sticky"), aclXattr) {
+				t.Error("the copy has another ACL")
 			}
 		})
 	}

@@ -62,6 +62,8 @@ type Engine struct {
 	Items func(Item)
 	// Program is the rsync to run; empty: "rsync".
 	Program string
+
+	finishing bool // see finish
 }
 
 // Progress says how far a pass is.

@@ -21,10 +21,12 @@ const grace = 5 * time.Second
 func (e *Engine) run(ctx context.Context, p pass) (Result, error) {
 	listed, groups := p.list, p.groups
 	var total Result
+	var halfDone []string
 	for attempt := 1; ; attempt++ {
 		rep, err := e.attempt(ctx, p)
 		again := rep.again(&p, err, attempt) && ctx.Err() == nil
 		total.Add(rep.Result)
+		halfDone = append(halfDone, rep.halfDone...)
 		if again {
 			continue
 		}
@@ -43,6 +45,11 @@ func (e *Engine) run(ctx context.Context, p pass) (Result, error) {
 		total.Done = rep.entries
 		if listed != nil {
 			total.Done = total.arrived(listed)
+		}
+		if err == nil {
+			var finished Result
+			finished, err = e.finish(ctx, halfDone)
+			total.Add(finished)
 		}
 		if err != nil || p.room == nil || !p.finds {
 			return total, err

@@ -30,6 +30,7 @@ type report struct {
 	sent        []string // files whose content was sent, in order
 	discarded   []string // files that are sent again after what arrived was wrong
 	entries     int
+	halfDone    []string // directories, see Engine.halfDone
 	unread      []string // paths that the sender could not read, or that were gone
 	cut         []string // directories whose contents were left out
 	lastFailed  []string
@@ -68,6 +69,9 @@ func (r *report) output(line string) {
 		r.count(item)
 		if item.sends() {
 			r.sent = append(r.sent, item.Path)
+		}
+		if r.engine.halfDone(item) {
+			r.halfDone = append(r.halfDone, item.Path)
 		}
 		if r.engine.Items != nil {
 			r.engine.Items(item)
