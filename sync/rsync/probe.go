@@ -211,6 +211,9 @@ func (p *probe) programs(ctx context.Context) error {
 		return err
 	}
 	res, err := deleting.Deletions(ctx, []string{"gone"})
+	if errors.Is(err, ErrProtocol) { // the connection may have broken
+		res, err = deleting.Deletions(ctx, []string{"gone"})
+	}
 	if ctx.Err() != nil || errors.Is(err, ErrUnreachable) {
 		return err
 	}
