@@ -53,6 +53,9 @@ var ErrNoWatcher = errors.New("no watcher is running")
 // ErrOtherWatcher says that there can be no second watcher on a socket.
 var ErrOtherWatcher = errors.New("another watcher is running")
 
+// ErrSilent says that a watcher is there and does not answer in time.
+var ErrSilent = errors.New("the watcher does not answer")
+
 // errHungUp says that the watcher was there and ended before it answered.
 var errHungUp = errors.New("the watcher hung up")
 
@@ -198,7 +201,7 @@ func ask(ctx context.Context, socket string, req request) (reply, error) {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
 		return reply{}, ErrNoWatcher
 	} else if err != nil {
-		return reply{}, fmt.Errorf("asking the watcher: %w", err)
+		return reply{}, fmt.Errorf("asking the watcher: %w", hungUp(err))
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
@@ -250,8 +253,11 @@ func dial(ctx context.Context, socket string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "unix", address)
 }
 
-// hungUp marks what a connection says whose other end is gone.
+// hungUp marks what a connection says whose other end is gone, or does nothing.
 func hungUp(err error) error {
+	if isTimeout(err) {
+		return fmt.Errorf("%w: %w", ErrSilent, err)
+	}
 	for _, gone := range []error{io.EOF, io.ErrUnexpectedEOF, unix.EPIPE, unix.ECONNRESET} {
 		if errors.Is(err, gone) {
 			return fmt.Errorf("%w: %w", errHungUp, err)

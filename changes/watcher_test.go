@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -478,6 +479,23 @@ func TestCutGivesUpOnAForeignWriter(t *testing.T) {
 	defer cancel()
 	if _, err := Cut(ctx, filepath.Join(dir, "no.sock"), dir, "p"); !errors.Is(err, ErrBusy) {
 		t.Errorf("cut: %v", err)
+	}
+}
+
+// A watcher that is stopped keeps its socket: nobody takes its journal for unwatched.
+func TestCutGivesUpOnASilentWatcher(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "sock")
+	listener, err := net.Listen("unix", socket)
+	do(t, err)
+	defer listener.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := Cut(ctx, socket, dir, "p"); !errors.Is(err, ErrSilent) {
+		t.Errorf("cut: %v", err)
+	}
+	if err := Settle(ctx, socket, "p"); !errors.Is(err, ErrSilent) {
+		t.Errorf("settle: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -36,7 +37,10 @@ func (w *world) changes(ctx context.Context, name string, nul bool) error {
 	if err == nil {
 		err = changes.Settle(ctx, w.dirs.socket, name)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, changes.ErrSilent):
+		w.report(name, fmt.Sprintf("%v: what it has not written down yet is not listed", err))
+	case err != nil:
 		w.report(name, fmt.Sprintf("not watched (%v): later changes are not listed, the next run looks for them", err))
 	}
 	pending, gaps, err := changes.Pending(journal)

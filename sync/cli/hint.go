@@ -66,6 +66,8 @@ func (w *world) hint(err error) string {
 		return "make room, then run again; all changes are still pending"
 	case errors.Is(err, logs.ErrNoRun), errors.Is(err, logs.ErrAmbiguous):
 		return w.commandLine("runs") + " lists them"
+	case errors.Is(err, changes.ErrSilent):
+		return "it was stopped or hangs; restart it, and the next run carries what it has not told yet"
 	case errors.Is(err, changes.ErrBusy):
 		return "a watcher that does not answer writes it; restart that watcher"
 	case errors.As(err, &said) && (errors.Is(said, fs.ErrPermission) || errors.Is(said, unix.EROFS)):
