@@ -241,7 +241,7 @@ func (r *report) again(p *pass, err error, attempt int) bool {
 		p.leaveWhole(r.missing(false))
 		return len(p.list) > 0 && attempt < races
 	case exit != nil && exit.class() == ErrTargetFull:
-		return r.makeDo(p, attempt)
+		return r.makeDo(p, exit, attempt)
 	case attempt >= attempts:
 		return false
 	case stuck != nil && stuck.path != "":

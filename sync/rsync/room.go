@@ -26,8 +26,8 @@ type room struct {
 // one every file that is not empty.
 const fitsExactly, fits = 3, 25
 
-// makeDo leaves out of p what is too large for the target. It reports whether another attempt is worth it.
-func (r *report) makeDo(p *pass, attempt int) bool {
+// makeDo leaves out of p what is too large for the target, on which it ended with exit. It reports whether another attempt is worth it.
+func (r *report) makeDo(p *pass, exit *ExitError, attempt int) bool {
 	least, found := r.tooLarge()
 	switch {
 	case !found || attempt >= fits:
@@ -41,7 +41,7 @@ func (r *report) makeDo(p *pass, attempt int) bool {
 	if attempt == fits-1 {
 		p.room.limit = 1
 	}
-	for _, name := range r.arrivedBeforeEnd() {
+	for _, name := range r.arrivedBeforeEnd(exit.Code == codePartial) {
 		p.room.arrived[name] = true
 	}
 	if !p.finds {
@@ -68,17 +68,21 @@ func (r *report) tooLarge() (least int64, found bool) {
 }
 
 // arrivedBeforeEnd returns the files that the receiver had written when it came to one that it could not write. It takes
-// them in the order in which the sender tells of them, and ends before one that was to be sent again.
-func (r *report) arrivedBeforeEnd() []string {
+// them in the order in which the sender tells of them, and ends before one that was to be sent again. Where it came to none,
+// since what did not fit was a directory, it has written all of them if rsync did all its work; else nobody knows.
+func (r *report) arrivedBeforeEnd(done bool) []string {
 	failed := r.missing(true)
 	for _, name := range r.discarded {
 		failed[name] = true
 	}
 	end := slices.IndexFunc(r.sent, func(name string) bool { return failed[name] })
-	if end < 0 {
-		end = len(r.sent)
+	switch {
+	case end >= 0:
+		return r.sent[:end]
+	case done:
+		return r.sent
 	}
-	return r.sent[:end]
+	return nil
 }
 
 // leaveLarge takes what is too large out of p's list, and what has arrived; but of files with several names only whole ones,

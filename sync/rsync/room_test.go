@@ -100,7 +100,7 @@ func TestDiscardedNoRoom(t *testing.T) {
 	rep.complaint("WARNING: b failed verification -- update discarded (will try again).")
 	rep.output("=>f.st...... 1 1 b")
 	rep.complaint(`rsync: [receiver] write failed on "` + e.Target + `/d": No space left on device (28)`)
-	if arrived := rep.arrivedBeforeEnd(); !slices.Equal(arrived, []string{"a"}) {
+	if arrived := rep.arrivedBeforeEnd(true); !slices.Equal(arrived, []string{"a"}) {
 		t.Errorf("arrived %q", arrived)
 	}
 }
@@ -129,5 +129,37 @@ func TestDirectoryTimesNoRoom(t *testing.T) {
 		if err != nil || !info.ModTime().Equal(long) {
 			t.Errorf("%s: %v, %v", dir, info.ModTime(), err)
 		}
+	}
+}
+
+// What was sent has not arrived because a directory did not fit, when rsync then broke off.
+func TestAbortNoRoom(t *testing.T) {
+	for _, end := range []string{"exit 12", "kill -SEGV $$", "kill -KILL $$"} {
+		t.Run(end, func(t *testing.T) {
+			e := newEngine(t)
+			e.Program = filepath.Join(filepath.Dir(e.Source), "rsync")
+			write(t, e.Source, "a=new", "b=new", "d/")
+			write(t, e.Target, "a=old", "b=old")
+			script := fmt.Sprintf(`#!/bin/sh
+if mkdir '%s.began' 2>/dev/null; then
+	cat >/dev/null
+	echo '=>f.st...... 3 3 a'
+	echo '=>f.st...... 3 3 b'
+	echo 'rsync: [generator] recv_generator: mkdir "%s/d" failed: No space left on device (28)' >&2
+	%s
+fi
+exec rsync "$@"
+`, e.Program, e.Target, end)
+			if err := os.WriteFile(e.Program, []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			res, err := e.Paths(t.Context(), []string{"a", "b", "d"}, true)
+			failed := failedPaths(res)
+			for _, name := range []string{"a", "b"} {
+				if got := target(t, e, name); err == nil && got != "new" && !slices.Contains(failed, name) {
+					t.Errorf("%s is %q and neither failed nor is there an error; failed: %q", name, got, failed)
+				}
+			}
+		})
 	}
 }
