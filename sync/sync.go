@@ -366,7 +366,9 @@ func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan)
 	}
 	if r.record.Mode == modeFull {
 		m.LastFull, m.Fingerprint = batch.Cut, r.Profile.Fingerprint()
-		m.Owed, m.Unwritten, m.Replaced = r.incomplete(), false, false
+		if m.Owed = r.incomplete(); m.Owed == "" {
+			m.Unwritten, m.Replaced = false, false
+		}
 	}
 	return m.save()
 }
