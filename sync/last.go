@@ -21,7 +21,11 @@ func (r *run) lastFile() string {
 // told, nobody has: the target may not be known by this name for long.
 func (r *run) lookForOthers() {
 	last, err := os.ReadFile(r.lastFile())
-	if err == nil && string(last) != r.Profile.Name && !r.firstRun() && r.memory.Owed == "" {
+	if err != nil || string(last) == r.Profile.Name || r.firstRun() {
+		return
+	}
+	r.others = true
+	if r.memory.Owed == "" {
 		r.memory.Owed = fmt.Sprintf("%s has copied to the target since the last run", last)
 	}
 }

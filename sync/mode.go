@@ -83,6 +83,8 @@ func (r *run) chooseDoubts() {
 		if r.catalog, _ = catalogOf(r.Dir); r.catalog == nil {
 			r.catalog, _ = scan.OpenCatalog(asideFile(r.Dir)) // there may be none
 		}
+	case r.others: // what was elsewhere for a while is where it was copied, and the target may have something else there
+		r.incompleteCatalog = true
 	}
 }
 

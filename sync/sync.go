@@ -107,6 +107,7 @@ type run struct {
 	probed bool // the target was asked what it keeps, by writing to it
 
 	retargeted bool // the profile has another target than at the last run
+	others     bool // runs of other profiles have copied to the target since
 	fresh      bool // nothing that the target holds is ours: no run has begun to copy to it
 
 	// renames are the renames within the source since the last run: old names and the new ones.

@@ -306,10 +306,12 @@ func (r *run) begin(p *plan) error {
 	if err := r.memory.save(); err != nil {
 		return err
 	}
-	if err := r.noteLast(); err != nil || r.record.Mode == modeChanges {
-		return err
+	if r.record.Mode != modeChanges {
+		if err := r.putCatalogAside(); err != nil {
+			return err
+		}
 	}
-	return r.putCatalogAside()
+	return r.noteLast() // after that nothing but the catalog's absence tells that others have copied
 }
 
 // disks are the file systems that a run writes to, opened before its first write: syncfs(2) on a
