@@ -14,13 +14,14 @@ import (
 
 // stillPending gives the changes that stay in the journal: what failed, with what is known of earlier
 // attempts, what is too young to be believed, and directories that have come back. Of such a one the
-// next batch only tells that it is new; what the target holds in it is the old one's.
+// next batch only tells that it is new; what the target holds in it is the old one's. And it gives those that somebody
+// else has removed from the target.
 func (r *run) stillPending(p *plan) []changes.Change {
 	pending := p.carried
 	for _, f := range r.result.Failed {
 		pending = append(pending, r.failed(p, f))
 	}
-	for _, path := range r.comeBack(p) {
+	for _, path := range append(r.comeBack(p), r.removedThere(p)...) {
 		pending = append(pending, changes.Change{Path: path, Kind: changes.Subtree, Since: time.Now()})
 	}
 	return pending
@@ -44,6 +45,16 @@ func (r *run) comeBack(p *plan) []string {
 	return slices.DeleteFunc(suspects.sorted(), func(path string) bool {
 		return path == "." || r.tree.leavesOut(path, true) || r.tree.ancestry(parent(path)).state == left || !r.isDirectory(path)
 	})
+}
+
+// removedThere gives the directories that were taken for copied, and that the target did not have: a pass that makes
+// the names in another one what they are in the source has made them, and has copied nothing in them. A full pass has.
+func (r *run) removedThere(p *plan) []string {
+	if r.record.Mode == modeFull {
+		return nil
+	}
+	copied := setOf(p.content, p.directories, p.listings)
+	return slices.DeleteFunc(r.madeEmpty.sorted(), func(dir string) bool { return copied.has(dir) || p.inSubtrees(dir) })
 }
 
 // inSubtrees reports whether a pass copied path with all that is below.

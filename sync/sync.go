@@ -129,6 +129,7 @@ type run struct {
 	// are the names that it was told of.
 	differing map[string]aspects
 	reported  set
+	madeEmpty set                // directories that a pass made on the target which copies nothing in them
 	unalike   map[string]aspects // what a full pass would leave as it is on the target
 	open      []writing          // files that somebody has open for writing
 	unseen    []string           // where such files could not be looked for

@@ -145,6 +145,7 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		r.say("contents are compared: another source was accepted than was copied here before")
 		full = r.byContent(e)
 	}
+	lister := r.noting(e)
 	single := []pass{
 		func() (rsync.Result, error) { return r.split(ctx, p) },
 		func() (rsync.Result, error) { return e.Paths(ctx, p.content, true) },
@@ -152,8 +153,8 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 	}
 	listing := []pass{
 		func() (rsync.Result, error) { return e.Subtrees(ctx, p.subtrees) },
-		func() (rsync.Result, error) { return e.Directories(ctx, p.directories, true) },
-		func() (rsync.Result, error) { return e.Directories(ctx, p.listings, false) },
+		func() (rsync.Result, error) { return lister.Directories(ctx, p.directories, true) },
+		func() (rsync.Result, error) { return lister.Directories(ctx, p.listings, false) },
 	}
 	links := func() (rsync.Result, error) { return r.link(ctx, p.links) }
 	gone := slices.DeleteFunc(slices.Clone(p.gone), r.isMount)
@@ -188,6 +189,19 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		r.tellKept()
 	}
 	return err
+}
+
+// noting is e so that it notes the directories that it makes.
+func (r *run) noting(e *rsync.Engine) *rsync.Engine {
+	r.madeEmpty = set{}
+	noting := *e
+	noting.Items = func(item rsync.Item) {
+		if item.Action == rsync.Create && item.Dir {
+			r.madeEmpty.add(item.Path)
+		}
+		e.Items(item)
+	}
+	return &noting
 }
 
 // tellKept tells which directories stay because of excluded names. What holds the others is told as what failed.
