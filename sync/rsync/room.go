@@ -86,12 +86,15 @@ func (r *report) arrivedBeforeEnd(done bool) []string {
 }
 
 // leaveLarge takes what is too large out of p's list, and what has arrived; but of files with several names only whole ones,
-// and those that have arrived are copied again. Directories that something has arrived in come into the list: rsync gives
-// them back their times when it has done all else. It reports whether anything is left.
+// and those that have arrived are copied again. Directories that something has arrived in, or its temporary file, come into
+// the list: rsync gives them back their times when it has done all else. It reports whether anything is left.
 func (r *report) leaveLarge(p *pass, least int64) bool {
 	tooLarge := map[string]bool{}
+	var arrived, large, dirs []string
 	for _, f := range r.Failed {
-		tooLarge[f.Path] = f.NoRoom()
+		if tooLarge[f.Path] = f.NoRoom(); f.NoRoom() {
+			dirs = append(dirs, path.Dir(f.Path))
+		}
 	}
 	for _, name := range p.list {
 		tooLarge[name] = tooLarge[name] || r.sizeOf(name) >= p.room.limit
@@ -103,7 +106,6 @@ func (r *report) leaveLarge(p *pass, least int64) bool {
 			}
 		}
 	}
-	var arrived, large, dirs []string
 	for _, name := range p.list {
 		switch {
 		case p.groups == nil && p.room.arrived[name]:

@@ -105,7 +105,7 @@ func TestDiscardedNoRoom(t *testing.T) {
 	}
 }
 
-// A directory keeps its time where files in it arrived before one did not fit.
+// A directory keeps its time where files in it arrived before one did not fit, and where nothing did.
 func TestDirectoryTimesNoRoom(t *testing.T) {
 	e := newSmallTarget(t)
 	names := []string{"a/1", "a/b/2", "d/3", "d/4", "large"}
@@ -123,6 +123,10 @@ func TestDirectoryTimesNoRoom(t *testing.T) {
 	res, err := e.Paths(t.Context(), names, true)
 	if err != nil || !slices.Equal(failedPaths(res), []string{"d/4", "large"}) || res.Done != 3 {
 		t.Fatalf("failed %q, %d done, %v", res.Failed, res.Done, err)
+	}
+	res, err = e.Paths(t.Context(), []string{"d/4"}, true)
+	if err != nil || !slices.Equal(failedPaths(res), []string{"d/4"}) {
+		t.Fatalf("again: failed %q, %v", res.Failed, err)
 	}
 	for _, dir := range []string{"a", "a/b", "d"} {
 		info, err := os.Stat(filepath.Join(e.Target, dir))
