@@ -9,12 +9,17 @@ import (
 )
 
 // What a run knows of its target holds as long as no run of another profile has copied to it: that may have moved or
-// removed what this one takes for copied. So beside the lock of a target stands whose run was the last to write there.
+// removed what this one takes for copied. So beside the locks of targets stands whose run was the last to write there.
 
-// lastFile is where that stands.
+// lastFile is where that stands. A target is known by what it is: another disk can be mounted where it was, or it can have
+// several names; only one that cannot be asked by its name.
 func (r *run) lastFile() string {
 	ways := waysTo(r.Profile.Target)
-	return strings.TrimSuffix(lockPath(r.Locks, ways[len(ways)-1]), ".lock") + ".last"
+	key := ways[len(ways)-1]
+	if id := r.memory.Target; id != (identity{}) {
+		key = fmt.Sprintf("%d on %s", id.Inode, id.FileSystem)
+	}
+	return strings.TrimSuffix(lockPath(r.Locks, key), ".lock") + ".last"
 }
 
 // lookForOthers makes the run full if that of another profile has copied to the target since. Where that cannot be
