@@ -12,12 +12,12 @@ import (
 // removed what this one takes for copied. So beside the locks of targets stands whose run was the last to write there.
 
 // lastFile is where that stands. A target is known by what it is: another disk can be mounted where it was, or it can have
-// several names; only one that cannot be asked by its name.
+// several names; only one that cannot be asked is known by its name.
 func (r *run) lastFile() string {
 	ways := waysTo(r.Profile.Target)
 	key := ways[len(ways)-1]
 	if id := r.memory.Target; id != (identity{}) {
-		key = fmt.Sprintf("%d on %s", id.Inode, id.FileSystem)
+		key = id.String()
 	}
 	return strings.TrimSuffix(lockPath(r.Locks, key), ".lock") + ".last"
 }
