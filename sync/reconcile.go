@@ -40,7 +40,7 @@ func (r *run) obstacle(gaps []changes.Gap) string {
 type findings struct {
 	catalog *scan.Catalog // of what was copied; nil: it is not known
 	alone   bool          // the catalog needs no ctimes to tell what was moved
-	// exchanged: without a catalog, what two names led to may have been exchanged where the directory's
+	// exchanged: without a catalog that is alone, what two names led to may have been exchanged where the directory's
 	// ctime alone tells (renameat2(2) with RENAME_EXCHANGE on xfs, seen on Linux 6.18).
 	exchanged bool
 	// since is the time from which on a ctime means a change, whatever the catalog says: a write(2)
@@ -66,7 +66,7 @@ func (r *run) newFindings(since time.Time) *findings {
 	}
 	return &findings{
 		catalog: r.catalog, alone: r.catalogAlone(),
-		exchanged: r.catalog == nil && onType(r.source.Path, unix.XFS_SUPER_MAGIC),
+		exchanged: !r.catalogAlone() && onType(r.source.Path, unix.XFS_SUPER_MAGIC),
 		since:     since, changed: changed, renewed: set{}, relisted: set{}, seen: r.tree.seen,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"rsince/sync/cli"
 )
@@ -29,11 +30,12 @@ func TestScripts(t *testing.T) {
 			return os.MkdirAll(filepath.Join(env.WorkDir, "etc"), 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"watcher": watcher,
-			"same":    same,
-			"expand":  expand,
-			"disk":    diskCommand,
-			"ahead":   ahead,
+			"watcher":  watcher,
+			"same":     same,
+			"expand":   expand,
+			"disk":     diskCommand,
+			"exchange": exchange,
+			"ahead":    ahead,
 		},
 		Condition:           condition,
 		RequireExplicitExec: true,
@@ -75,6 +77,16 @@ func ahead(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: ahead DIR")
 	}
 	ts.Check(clockWasAhead(ts.MkAbs(args[0])))
+}
+
+// exchange has two names each lead to what the other one led to.
+//
+//	exchange NAME NAME
+func exchange(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: exchange NAME NAME")
+	}
+	ts.Check(unix.Renameat2(unix.AT_FDCWD, ts.MkAbs(args[0]), unix.AT_FDCWD, ts.MkAbs(args[1]), unix.RENAME_EXCHANGE))
 }
 
 // expand replaces $VARIABLES in files, such as profiles, by those of the script.
