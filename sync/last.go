@@ -22,23 +22,35 @@ func (r *run) lastFile() string {
 	return strings.TrimSuffix(lockPath(r.Locks, key), ".lock") + ".last"
 }
 
-// lookForOthers makes the run full if that of another profile has copied to the target since. Where that cannot be
-// told, nobody has: the target may not be known by this name for long.
+// lookForOthers makes the run full if that of another profile has copied to the target since, and has it compare contents
+// if that was from another source. Where that cannot be told, nobody has: the target may not be known by this name for long.
 func (r *run) lookForOthers() {
 	last, err := os.ReadFile(r.lastFile())
-	if err != nil || string(last) == r.Profile.Name || r.firstRun() {
+	if err != nil {
+		return
+	}
+	source, name, _ := strings.Cut(string(last), "\x00")
+	if name == r.Profile.Name {
+		return
+	}
+	if source != r.memory.Source.String() {
+		r.memory.Replaced = true
+	}
+	if r.firstRun() {
 		return
 	}
 	r.others = true
 	if r.memory.Owed == "" {
-		r.memory.Owed = fmt.Sprintf("%s has copied to the target since the last run", last)
+		r.memory.Owed = fmt.Sprintf("%s has copied to the target since the last run", name)
 	}
 }
 
-// noteLast notes durably that this run writes to the target. That it is to be full is remembered before.
+// noteLast notes durably that this run writes to the target, and from which source. That it is to be full, and whether
+// by content, is remembered before.
 func (r *run) noteLast() error {
-	if last, err := os.ReadFile(r.lastFile()); err == nil && string(last) == r.Profile.Name {
+	note := r.memory.Source.String() + "\x00" + r.Profile.Name
+	if last, err := os.ReadFile(r.lastFile()); err == nil && string(last) == note {
 		return nil
 	}
-	return durable.WriteFile(r.lastFile(), []byte(r.Profile.Name))
+	return durable.WriteFile(r.lastFile(), []byte(note))
 }

@@ -54,8 +54,9 @@ type memory struct {
 	// Unwritten says that a full run could not make durable what it had written: the target may show contents
 	// that its disk does not have.
 	Unwritten bool `json:"unwritten,omitempty"`
-	// Replaced says that another source was accepted than the one that was copied to this target, and that no full run
-	// has come to its end since: of no file the content there is known to be this source's.
+	// Replaced says that another source than this one was copied to this target, by this profile until another one was
+	// accepted or by a run of another profile, and that no full run has come to its end since: of no file the content
+	// there is known to be this source's.
 	Replaced bool `json:"replaced,omitempty"`
 	// Unfinished is set while a run writes to the target: found set, a run died in the middle, or an
 	// rsync of it did or could not remove them, and may have left temporary files beside what it was copying.

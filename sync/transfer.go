@@ -142,7 +142,7 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 	e := r.engine
 	full := e
 	if r.memory.Replaced {
-		r.say("contents are compared: another source was accepted than was copied here before")
+		r.say("contents are compared: another source was copied here before")
 		full = r.byContent(e)
 	}
 	lister := r.noting(e)
