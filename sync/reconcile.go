@@ -13,7 +13,8 @@ import (
 )
 
 // ordered are the file systems, by statfs(2)'s magic numbers, that are known to renew the ctime of what
-// is renamed (but xfs not that of what is exchanged), to keep inode numbers, and to have file handles.
+// is renamed (but xfs not that of what is exchanged, btrfs not that of a subvolume), to keep inode numbers, and to
+// have file handles.
 var ordered = []int64{unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC}
 
 func (r *run) inOrder() bool {
@@ -43,6 +44,9 @@ type findings struct {
 	// exchanged: without a catalog that is alone, what two names led to may have been exchanged where the directory's
 	// ctime alone tells (renameat2(2) with RENAME_EXCHANGE on xfs, seen on Linux 6.18).
 	exchanged bool
+	// subvolumes: as exchanged, of those of btrfs: a snapshot has the ctime of its origin, and that of a subvolume that
+	// was renamed goes with the inode's copy in memory (seen on Linux 6.18).
+	subvolumes bool
 	// since is the time from which on a ctime means a change, whatever the catalog says: a write(2)
 	// that goes on for minutes sets it when it begins. The zero time: no ctime means anything.
 	since time.Time
@@ -66,8 +70,9 @@ func (r *run) newFindings(since time.Time) *findings {
 	}
 	return &findings{
 		catalog: r.catalog, alone: r.catalogAlone(),
-		exchanged: !r.catalogAlone() && onType(r.source.Path, unix.XFS_SUPER_MAGIC),
-		since:     since, changed: changed, renewed: set{}, relisted: set{}, seen: r.tree.seen,
+		exchanged:  !r.catalogAlone() && onType(r.source.Path, unix.XFS_SUPER_MAGIC),
+		subvolumes: onType(r.source.Path, unix.BTRFS_SUPER_MAGIC),
+		since:      since, changed: changed, renewed: set{}, relisted: set{}, seen: r.tree.seen,
 	}
 }
 
@@ -113,7 +118,7 @@ func (f *findings) visitDirectory(path string, st *unix.Stat_t, id scan.Identity
 		f.renewed.add(path)
 	}
 	switch {
-	case f.catalog != nil && !known, !f.alone && f.mayBeMoved(path):
+	case f.catalog != nil && !known, !f.alone && f.mayBeMoved(path, st):
 		f.subtrees = append(f.subtrees, path)
 	case renewed || !listed:
 		f.listings = append(f.listings, path)
@@ -128,9 +133,12 @@ func (f *findings) visitDirectory(path string, st *unix.Stat_t, id scan.Identity
 // mayBeMoved reports whether the ctimes allow that a directory came to its place by a rename: that renews the one
 // of it and of the one it is in, and nothing below it. Entries made in both look the same, and may have come after
 // a rename.
-func (f *findings) mayBeMoved(path string) bool {
-	return path != "." && f.renewed.has(parent(path)) && (f.renewed.has(path) || f.exchanged)
+func (f *findings) mayBeMoved(path string, st *unix.Stat_t) bool {
+	return path != "." && f.renewed.has(parent(path)) && (f.renewed.has(path) || f.exchanged || f.subvolumes && st.Ino == subvolumeInode)
 }
+
+// subvolumeInode is the number of each subvolume's own directory (BTRFS_FIRST_FREE_OBJECTID).
+const subvolumeInode = 256
 
 // unread puts in doubt what could not be looked at: rsync will say what is wrong with it.
 func (f *findings) unread(path string) {
