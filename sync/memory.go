@@ -37,9 +37,6 @@ type memory struct {
 	Entries      int                 `json:"entries"`
 	Probed       string              `json:"probed"` // the target that Capabilities are of
 	Capabilities *rsync.Capabilities `json:"capabilities,omitempty"`
-	// Probing is set while a target with known Capabilities is asked for them again: found set, what asked died or
-	// failed, and may have left its directory on the target. The next run asks again, which removes that.
-	Probing bool `json:"probing,omitempty"`
 	// Begun says that a first run has begun to copy: what the target holds is its, but for Existing.
 	Begun bool `json:"begun,omitempty"`
 	// Existing are names on the target that were there before the first run, and that runs of a source
@@ -137,15 +134,6 @@ func (m *memory) changeTarget(id identity) (met bool) {
 // forgetTarget makes the next run onto another target the first one onto it.
 func (m *memory) forgetTarget() {
 	m.Target, m.LastFull, m.Begun, m.Existing = identity{}, time.Time{}, false, nil
-}
-
-// probing saves whether the target is being asked. Where no Capabilities are known, the next run asks anyway.
-func (m *memory) probing(begun bool) error {
-	if m.Capabilities == nil || m.Probing == begun {
-		return nil
-	}
-	m.Probing = begun
-	return m.save()
 }
 
 func (m *memory) decode(data []byte) error {

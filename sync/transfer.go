@@ -81,7 +81,7 @@ func (r *run) probe(ctx context.Context) error {
 		return nil
 	}
 	known := m.Capabilities != nil && m.Probed == key && (r.DryRun || !r.Full && !r.Accept)
-	if known && (r.DryRun || !m.Probing) {
+	if known && (r.DryRun || !r.diedProbing()) {
 		r.engine.Capabilities = *m.Capabilities
 		return nil
 	}
@@ -110,14 +110,10 @@ func keepsAll() rsync.Capabilities {
 	}
 }
 
-// askTarget asks the target what it keeps. Of the memory on disk only Probing is changed meanwhile: nothing else
-// that this run knows may be remembered yet.
+// askTarget asks the target what it keeps.
 func (r *run) askTarget(ctx context.Context) error {
-	stored, err := recall(r.Dir)
+	release, err := r.probing()
 	if err != nil {
-		return err
-	}
-	if err := stored.probing(true); err != nil {
 		return err
 	}
 	asking := *r.engine
@@ -126,8 +122,8 @@ func (r *run) askTarget(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("finding out what %s keeps: %w", r.Profile.Target, err)
 	}
-	r.engine.Capabilities, r.memory.Probing = c, false
-	return stored.probing(false)
+	r.engine.Capabilities = c
+	return release()
 }
 
 // A pass is one of the engine's.
