@@ -20,6 +20,7 @@ func (v *view) apply(e *event) {
 	case e.mask&unix.FAN_RENAME != 0 && e.mask&unix.FAN_ONDIR != 0:
 		v.renameDirectory(e)
 	case e.mask&unix.FAN_RENAME != 0:
+		v.single.drop(e.file) // it may be in a source from now on
 		v.recordRename(v.named(e.dir, e.name), v.named(e.newDir, e.newName), false)
 	case e.mask&unix.FAN_ONDIR != 0:
 		v.applyDirectory(e)
@@ -68,8 +69,8 @@ func (v *view) isSubvolume(path string) bool {
 	return v.mount.FSType == "btrfs" && unix.Lstat(path, &stat) == nil && stat.Ino == 256
 }
 
-// renameDirectory records both names as subtrees in doubt and forgets where directories lie, for they
-// may lie in this one, also when it came from outside every source.
+// renameDirectory records both names as subtrees in doubt and forgets where directories and files lie, for
+// they may lie in this one, also when it came from outside every source.
 //
 // One that goes from outside to outside takes nothing with it but what is outside and stays so, and
 // the cache is kept: else whoever may write anywhere could keep it empty. Should the cache be wrong
@@ -80,7 +81,7 @@ func (v *view) renameDirectory(e *event) {
 	if v.lookup(e.dir).area == outside && v.lookup(e.newDir).area == outside {
 		return
 	}
-	v.sites.clear()
+	v.forget() // also which files are outside: the directory may have brought some in
 	from, to := v.moved(e.dir, e.name), v.moved(e.newDir, e.newName)
 	v.recordRename(from, to, true)
 	for _, w := range v.watches {

@@ -88,6 +88,40 @@ func TestLinkOutside(t *testing.T) {
 	expect(t, w, rec, "f gone")
 }
 
+// TestOutsideBroughtIn changes a file by a name that it had outside, after it was seen there with one link and was
+// then moved into the source.
+func TestOutsideBroughtIn(t *testing.T) {
+	g := open(t)
+	for _, move := range []string{`mv out/d/f src/f`, `mv out/d src/d`} {
+		dir := disk.New(t, "ext4")
+		shell(t, dir, `mkdir -p src out/d; echo x >out/old`)
+		fd, err := unix.Open(dir+"/out/old", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, rec := watchSource(t, g, changes.Source{Path: dir + "/src", OneFileSystem: true})
+		shell(t, dir, `ln out/old out/d/f; rm out/old`)
+		expect(t, w, rec, "")
+		shell(t, dir, `echo x >>out/d/f`)
+		expect(t, w, rec, "")
+		shell(t, dir, move)
+		drain(t, w)
+		rec.take()
+		if err := unix.Fchmod(fd, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(fd)
+		drain(t, w)
+		// Its name is told if it is in the dentry cache.
+		if got := rec.take(); !strings.HasSuffix(got, "f attributes") && got != "file" {
+			t.Errorf("%s: got:\n%s", move, got)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestDeepPath(t *testing.T) {
 	g := open(t)
 	dir := disk.New(t, "ext4")
