@@ -326,13 +326,16 @@ func (r *run) renewed() func(path string, st *unix.Stat_t) bool {
 
 // cameAndWent reports whether a name may have led to a file, since the last run, that it does not lead to now: it
 // was gone meanwhile, or has gone or become another one since the cut, or is below a directory of which no names are listed.
+// Or the last run found another one already, which was not changed since: what was told then is of a file that is open
+// by this name still, and may have others.
 func (r *run) cameAndWent(batch []changes.Change) bool {
 	return slices.ContainsFunc(batch, func(c changes.Change) bool {
 		if c.Fleeting || c.Kind >= changes.Directory {
 			return true
 		}
 		st, err := r.tree.stat(c.Path)
-		return c.Kind != changes.Gone && (err != nil || c.Kind == changes.Content && !r.tree.seen.settled(&st))
+		return c.Kind != changes.Gone && (err != nil || c.Kind == changes.Content && !r.tree.seen.settled(&st) ||
+			c.Attempts == 0 && time.Unix(st.Ctim.Unix()).Before(r.memory.Copied))
 	})
 }
 
