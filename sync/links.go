@@ -133,6 +133,11 @@ func (l *linkFinder) addBelow(ctx context.Context, dir string, deep bool) error 
 			l.addName(path, &e.Stat)
 		}
 	})
+	return l.noteBelow(ctx, dir, err)
+}
+
+// noteBelow is note for what is in a directory that may have been renamed or removed meanwhile.
+func (l *linkFinder) noteBelow(ctx context.Context, dir string, err error) error {
 	if dir != "." && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)) {
 		return ctx.Err()
 	}

@@ -42,6 +42,8 @@ type memory struct {
 	// Existing are names on the target that were there before the first run, and that runs of a source
 	// and a target without a profile keep. A directory has a slash at its end and stands for all below it.
 	Existing [][]byte `json:"existing,omitempty"`
+	// Layers are the directories that were upper ones of overlays at the last run.
+	Layers [][]byte `json:"layers,omitempty"`
 	// Writing are the files that somebody had open for writing at the last run.
 	Writing []writing `json:"writing,omitempty"`
 	// Unseen says where the last run could not look for such files.

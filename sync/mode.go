@@ -226,6 +226,9 @@ func (r *run) gather(ctx context.Context, p *planner, links *linkFinder, batch *
 	if err := r.addWriting(ctx, p); err != nil {
 		return 0, err
 	}
+	if err := r.addOverlaid(ctx, p); err != nil {
+		return 0, err
+	}
 	if r.reconciling {
 		if entries, err = r.reconcile(ctx, p, links, r.doubtedSince()); err != nil {
 			return 0, err
@@ -296,10 +299,15 @@ func (r *run) addRenewed(ctx context.Context, p *planner, batch []changes.Change
 		return nil
 	}
 	r.say("names may have come and gone since the last run; looking for files that were changed through one of them")
+	return r.addRenewedBelow(ctx, p, ".")
+}
+
+// addRenewedBelow puts in doubt the files below a directory that may have been changed since the last run.
+func (r *run) addRenewedBelow(ctx context.Context, p *planner, dir string) error {
 	renewed := r.renewed()
 	var mu gosync.Mutex
 	var found []string
-	err := r.tree.walk(ctx, ".", func(path string, st *unix.Stat_t, _ scan.Identity) {
+	err := r.tree.walk(ctx, dir, func(path string, st *unix.Stat_t, _ scan.Identity) {
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR || !renewed(path, st) {
 			return
 		}
@@ -310,7 +318,7 @@ func (r *run) addRenewed(ctx context.Context, p *planner, batch []changes.Change
 	for _, path := range found {
 		p.add(changes.Change{Path: path, Kind: changes.Content, Since: time.Now()})
 	}
-	return p.links.note(ctx, err)
+	return p.links.noteBelow(ctx, dir, err)
 }
 
 // renewed tells which files may have been changed since the last run: those that the catalog does not have

@@ -135,11 +135,11 @@ touch -d '1 hour ago' changed; touch -d '1 hour' future`)
 	}
 }
 
-func TestCoarseKernel(t *testing.T) {
+func TestReleaseBefore(t *testing.T) {
 	for release, want := range map[string]bool{
 		"6.1.0-28-amd64": true, "6.12.9": true, "5.10": true, "6.13.0-rc1": false, "6.18.44": false, "7.0": false, "": true, "odd": true,
 	} {
-		if got := coarseKernel(release); got != want {
+		if got := releaseBefore(release, 6, 13); got != want {
 			t.Errorf("%q: got %t", release, got)
 		}
 	}

@@ -131,6 +131,7 @@ type run struct {
 	reported  set
 	madeEmpty set                // directories that a pass made on the target which copies nothing in them
 	unalike   map[string]aspects // what a full pass would leave as it is on the target
+	layers    [][]byte           // directories of the source that are upper ones of overlays
 	open      []writing          // files that somebody has open for writing
 	unseen    []string           // where such files could not be looked for
 }
@@ -351,7 +352,7 @@ func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan)
 	}
 	m := r.memory
 	m.Unfinished = r.result.Killed || r.result.Leftovers
-	m.Writing, m.Unseen = r.open, r.unseen
+	m.Writing, m.Unseen, m.Layers = r.open, r.unseen, r.layers
 	m.Misheard = r.mishears(batch)
 	m.Copied = batch.Cut
 	for _, c := range pending {

@@ -176,7 +176,7 @@ func (r *run) known(ctx context.Context, batch *changes.Batch) (*known, error) {
 	if err := r.addWriting(ctx, p); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(r.addOtherNames(p), r.addRenewed(ctx, p, batch.Changes)); err != nil {
+	if err := errors.Join(r.addOverlaid(ctx, p), r.addOtherNames(p), r.addRenewed(ctx, p, batch.Changes)); err != nil {
 		return nil, err
 	}
 	since := r.modifiedSince

@@ -1,7 +1,9 @@
 package sync
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -70,8 +72,8 @@ func (r *run) addWriting(ctx context.Context, p *planner) error {
 	return nil
 }
 
-// rememberWriting adds what is open for writing now to what was at the last run that came to its end: should this one
-// not, the next has to copy both.
+// rememberWriting adds what is open for writing now, and the layers, to what was at the last run that came to its end:
+// should this one not, the next has to copy both.
 func (r *run) rememberWriting() {
 	m := r.memory
 	known := set{}
@@ -83,6 +85,45 @@ func (r *run) rememberWriting() {
 			m.Writing = append(m.Writing, w)
 		}
 	}
+	for _, dir := range r.layers {
+		if !slices.ContainsFunc(m.Layers, func(known []byte) bool { return bytes.Equal(known, dir) }) {
+			m.Layers = append(m.Layers, dir)
+		}
+	}
+}
+
+// addOverlaid puts in doubt what may have been written through an overlay whose upper directory is in the source, or was at
+// the last run, where the kernel tells no watcher.
+func (r *run) addOverlaid(ctx context.Context, p *planner) error {
+	if !kernelBefore(6, 18) || r.record.Backend == "none" {
+		return nil
+	}
+	layers, err := writers.Layers(r.source)
+	if err != nil {
+		r.say("%v", err)
+		r.unseen = append(r.unseen, err.Error())
+	}
+	for _, dir := range layers {
+		r.layers = append(r.layers, []byte(dir))
+	}
+	if r.firstRun() {
+		return nil
+	}
+	for _, dir := range r.memory.Layers {
+		if !slices.Contains(layers, string(dir)) {
+			layers = append(layers, string(dir))
+		}
+	}
+	for _, dir := range layers {
+		if dir != "." && !r.tree.holds(dir) {
+			continue
+		}
+		r.say("looking for what was written through an overlay to %q, of which this kernel does not tell", dir)
+		if err := r.addRenewedBelow(ctx, p, dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // doubted reports whether a write that renewed this ctime may go on still.

@@ -284,6 +284,35 @@ func TestOverlayElsewhere(t *testing.T) {
 	}
 }
 
+// TestLayers has upper directories in the source, and the source in them.
+func TestLayers(t *testing.T) {
+	dir := disk.New(t, "ext4")
+	shell(t, dir, makeOverlay)
+	layers := func(source string, want ...string) {
+		t.Helper()
+		if found, err := Layers(sourceAt(source)); err != nil || !slices.Equal(found, want) {
+			t.Errorf("in %s: %q, %v, want %q", source, found, err, want)
+		}
+	}
+	unshared := func(script string) (end func()) {
+		cmd := exec.Command("unshare", "--mount", "bash", "-euc", script+`echo ready; read || true`)
+		cmd.Dir = dir
+		return start(t, cmd)
+	}
+	layers(dir)
+	shell(t, dir, mountOverlay)
+	layers(dir, "u p")
+	layers(dir+"/u p/d", ".")
+	layers(dir + "/low")
+	shell(t, dir, `umount merged`)
+	end := unshared(mountOverlay)
+	layers(dir, "u p")
+	end()
+	layers(dir)
+	unshared(strings.Replace(mountOverlay, "$PWD/", "", 1))
+	layers(dir+"/low", ".")
+}
+
 // TestLoop has loop devices hold files.
 func TestLoop(t *testing.T) {
 	for _, fsType := range []string{"ext4", "btrfs"} {
