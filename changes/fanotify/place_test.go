@@ -217,3 +217,16 @@ func TestSubvolume(t *testing.T) {
 	}
 	shell(t, dir, `umount src`)
 }
+
+// What was missed in a reading may have happened at any time since the one before.
+func TestMissedSince(t *testing.T) {
+	var rec memory
+	before := time.Now()
+	g := &Group{read: before, reading: end{time: before.Add(time.Hour)}}
+	w := &watch{group: g, source: changes.Source{Path: "/src"}, rec: &rec}
+	g.views = []*view{{fd: -1, detached: -1, watches: []*watch{w}, trouble: "missed"}}
+	g.rest()
+	if len(rec.gaps) != 1 || !rec.gaps[0].Since.Equal(before) || !g.read.Equal(g.reading.time) {
+		t.Errorf("%+v, read %v", rec.gaps, g.read)
+	}
+}

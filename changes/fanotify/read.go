@@ -168,9 +168,6 @@ func (g *Group) readOnce() (err error) {
 		}
 		g.take(g.buf[:max(n, 0)])
 	}
-	if g.told >= g.reading.events {
-		g.read = g.reading.time
-	}
 	return nil
 }
 
@@ -204,10 +201,13 @@ func (g *Group) apply(e *event) {
 	}
 }
 
-// rest ends a reading.
+// rest ends a reading. What was missed in it happened after the one before.
 func (g *Group) rest() {
 	for _, v := range g.views {
 		v.rest()
+	}
+	if g.told >= g.reading.events {
+		g.read = g.reading.time
 	}
 }
 

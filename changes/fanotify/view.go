@@ -3,6 +3,7 @@ package fanotify
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/moby/sys/mountinfo"
@@ -116,6 +117,9 @@ func (v *view) mountFD() (int, error) {
 	for _, w := range v.watches {
 		for _, dir := range w.dirsOn(v.mount.ID) {
 			fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			if err == unix.EMFILE || err == unix.ENFILE {
+				return -1, &fs.PathError{Op: "open", Path: dir, Err: err}
+			}
 			if err != nil {
 				continue
 			}
