@@ -424,20 +424,6 @@ exit $status
 	}
 }
 
-// A name below what was a directory and is a file, or a symlink, is one that has vanished.
-func TestVanishedBelowFile(t *testing.T) {
-	e := newEngine(t)
-	write(t, e.Source, "a=1", "c=1")
-	if err := os.Symlink("nowhere", filepath.Join(e.Source, "l")); err != nil {
-		t.Fatal(err)
-	}
-	res, err := e.Paths(t.Context(), []string{"a/b", "c", "l/b"}, true)
-	slices.Sort(res.Vanished)
-	if err != nil || len(res.Failed) > 0 || !slices.Equal(res.Vanished, []string{"a/b", "l/b"}) || target(t, e, "c") != "1" {
-		t.Errorf("%+v, %v", res, err)
-	}
-}
-
 // Only a target on another machine can be out of reach.
 func TestUnreachableHere(t *testing.T) {
 	for _, exit := range []ExitError{
