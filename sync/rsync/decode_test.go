@@ -32,7 +32,6 @@ func TestParseItem(t *testing.T) {
 func TestParseMessage(t *testing.T) {
 	for line, want := range map[string]message{
 		`rsync: [sender] send_files failed to open "/s/x": Permission denied (13)`:                     {kind: unreadMessage, names: []string{"/s/x"}, errno: syscall.EACCES},
-		`rsync: [sender] link_stat "/s/a/b" failed: Not a directory (20)`:                              {kind: vanishedMessage, names: []string{"/s/a/b"}, errno: syscall.ENOTDIR},
 		`rsync: [sender] send_files failed to open "/s/a\#012": c (5)": No such file or directory (2)`: {kind: vanishedMessage, names: []string{"/s/a\n\": c (5)"}, errno: syscall.ENOENT},
 		`rsync: [receiver] mkstemp "/t/.x.AbCdEf" failed: Permission denied (13)`:                      {kind: failedMessage, names: []string{"/t/.x.AbCdEf"}, errno: syscall.EACCES},
 		`rsync: [receiver] mkstemp "/t/.x.AbCdEf" (in mod) failed: Permission denied (13)`:             {kind: failedMessage, names: []string{"/t/.x.AbCdEf"}, errno: syscall.EACCES},

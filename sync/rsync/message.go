@@ -68,7 +68,7 @@ func parseMessage(line, module string) message {
 	switch sender := role == "sender" || role == "client"; {
 	case role == "generator" && strings.HasSuffix(said, ", ACL_TYPE_DEFAULT)") && errno == syscall.EACCES: // posix_acl_xattr_get, of what is no directory
 		m.kind = replacedMessage
-	case sender && (errno == syscall.ENOENT || errno == syscall.ENOTDIR): // the directory it was in may be none any more
+	case sender && errno == syscall.ENOENT:
 		m.kind = vanishedMessage
 	case sender:
 		m.kind = unreadMessage

@@ -163,12 +163,9 @@ func TestVanished(t *testing.T) {
 	e := newEngine(t)
 	write(t, e.Source, "here=1", "d/f=1", "file=1")
 	write(t, e.Target, "d/extra=1")
-	if err := os.Symlink("nowhere", filepath.Join(e.Source, "link")); err != nil {
-		t.Fatal(err)
-	}
-	res, err := e.Paths(t.Context(), []string{"here", "gone", "goneto/o", "file/below", "link/below"}, true)
+	res, err := e.Paths(t.Context(), []string{"here", "gone", "goneto/o", "file/below"}, true)
 	slices.Sort(res.Vanished)
-	if err != nil || !slices.Equal(res.Vanished, []string{"file/below", "gone", "goneto/o", "link/below"}) || len(res.Failed) > 0 || res.Done != 1 {
+	if err != nil || !slices.Equal(res.Vanished, []string{"gone", "goneto/o"}) || !slices.Equal(failedPaths(res), []string{"file/below"}) || res.Done != 1 {
 		t.Errorf("%+v, %v", res, err)
 	}
 	for _, pass := range []func() (Result, error){
