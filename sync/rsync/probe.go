@@ -68,7 +68,7 @@ const probeRootXattr = "trusted.rsince"
 const probePrefix = ".rsince-probe-"
 
 func newProbe(e *Engine) (*probe, error) {
-	dir, release, err := probeDir()
+	dir, release, err := scratchDir()
 	if err != nil {
 		return nil, err
 	}
@@ -81,23 +81,6 @@ func newProbe(e *Engine) (*probe, error) {
 		return nil, errors.Join(fmt.Errorf("making files to send: %w", err), release())
 	}
 	return p, nil
-}
-
-// probeDir makes a temporary directory, where possible on a file system that keeps xattrs and ACLs:
-// tmpfs has no user xattrs before kernel 6.6.
-func probeDir() (dir string, release func() error, err error) {
-	for _, parent := range [...]string{os.TempDir(), "/var/tmp"} {
-		if dir, release, err = newScratch(parent); err != nil {
-			continue
-		}
-		if unix.Lsetxattr(dir, probeXattr, []byte("1"), 0) == nil && unix.Lsetxattr(dir, aclXattr, probeACL(), 0) == nil {
-			return dir, release, nil
-		}
-		if err = release(); err != nil {
-			return "", nil, err
-		}
-	}
-	return newScratch(os.TempDir())
 }
 
 // probeTime has an odd second, so that two-second time stamps show, and all digits of a nanosecond.

@@ -59,7 +59,7 @@ cd "$1" && stat -c '%i %w' . && {
 // TargetEmpty reports whether the target holds nothing, or only what mkfs makes. An rsync daemon can be
 // asked nothing else.
 func (e *Engine) TargetEmpty(ctx context.Context) (bool, error) {
-	nowhere, release, err := probeDir()
+	nowhere, release, err := scratchDir()
 	if err != nil {
 		return false, err
 	}

@@ -12,6 +12,23 @@ import (
 // scratchPrefix begins the names of temporary directories.
 const scratchPrefix = "rsince-rsync-"
 
+// scratchDir makes a temporary directory, where possible on a file system that keeps xattrs and ACLs:
+// tmpfs has no user xattrs before kernel 6.6.
+func scratchDir() (dir string, release func() error, err error) {
+	for _, parent := range [...]string{os.TempDir(), "/var/tmp"} {
+		if dir, release, err = newScratch(parent); err != nil {
+			continue
+		}
+		if unix.Lsetxattr(dir, probeXattr, []byte("1"), 0) == nil && unix.Lsetxattr(dir, aclXattr, probeACL(), 0) == nil {
+			return dir, release, nil
+		}
+		if err = release(); err != nil {
+			return "", nil, err
+		}
+	}
+	return newScratch(os.TempDir())
+}
+
 // newScratch makes a temporary directory below parent, and removes those of processes that are gone.
 // Whoever has one has it locked. The release removes it.
 func newScratch(parent string) (dir string, release func() error, err error) {
