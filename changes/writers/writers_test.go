@@ -265,19 +265,23 @@ const (
 	mountOverlay = `mount -t overlay overlay -o lowerdir=low,upperdir="$PWD/u p",workdir=work merged;`
 )
 
+// unshared runs a script in dir, in a mount namespace of its own, which is there until end is called.
+func unshared(t *testing.T, dir, script string) (end func()) {
+	t.Helper()
+	cmd := exec.Command("unshare", "--mount", "bash", "-euc", script+`echo ready; read || true`)
+	cmd.Dir = dir
+	return start(t, cmd)
+}
+
 // TestOverlayElsewhere has the overlay in a namespace of its own, as containers have.
 func TestOverlayElsewhere(t *testing.T) {
 	dir := disk.New(t, "ext4")
 	shell(t, dir, makeOverlay)
-	unshared := func(script string) (end func()) {
-		cmd := exec.Command("unshare", "--mount", "bash", "-euc", script+`exec 3>merged/d/f; echo ready; read || true`)
-		cmd.Dir = dir
-		return start(t, cmd)
-	}
-	end := unshared(mountOverlay)
+	const write = `exec 3>merged/d/f;`
+	end := unshared(t, dir, mountOverlay+write)
 	expect(t, find(t, dir+"/u p"), "d/f")
 	end()
-	unshared(strings.Replace(mountOverlay, "$PWD/", "", 1))
+	unshared(t, dir, strings.Replace(mountOverlay, "$PWD/", "", 1)+write)
 	found := findIn(t, sourceAt(dir+"/u p"))
 	if unseen := strings.Join(found.Unseen, "\n"); len(found.Files) > 0 || !strings.Contains(unseen, `merged/d/f" in an overlay`) {
 		t.Errorf("found %+v", found)
@@ -294,22 +298,17 @@ func TestLayers(t *testing.T) {
 			t.Errorf("in %s: %q, %v, want %q", source, found, err, want)
 		}
 	}
-	unshared := func(script string) (end func()) {
-		cmd := exec.Command("unshare", "--mount", "bash", "-euc", script+`echo ready; read || true`)
-		cmd.Dir = dir
-		return start(t, cmd)
-	}
 	layers(dir)
 	shell(t, dir, mountOverlay)
 	layers(dir, "u p")
 	layers(dir+"/u p/d", ".")
 	layers(dir + "/low")
 	shell(t, dir, `umount merged`)
-	end := unshared(mountOverlay)
+	end := unshared(t, dir, mountOverlay)
 	layers(dir, "u p")
 	end()
 	layers(dir)
-	unshared(strings.Replace(mountOverlay, "$PWD/", "", 1))
+	unshared(t, dir, strings.Replace(mountOverlay, "$PWD/", "", 1))
 	layers(dir+"/low", ".")
 }
 
