@@ -18,10 +18,10 @@ func (r *run) lastFile() string { return r.targetFile(".last") }
 // targetFile is a file about the target for runs of all profiles. A target is known by what it is: another disk can be
 // mounted where it was, or it can have several names; only one that cannot be asked is known by its name.
 func (r *run) targetFile(suffix string) string {
-	ways := waysTo(r.Profile.Target)
-	key := ways[len(ways)-1]
-	if id := r.memory.Target; id != (identity{}) {
-		key = id.String()
+	key := r.memory.Target.String()
+	if r.memory.Target == (identity{}) {
+		ways := waysTo(r.Profile.Target)
+		key = ways[len(ways)-1]
 	}
 	return strings.TrimSuffix(lockPath(r.Locks, key), ".lock") + suffix
 }

@@ -85,11 +85,8 @@ func (r *run) rememberWriting() {
 			m.Writing = append(m.Writing, w)
 		}
 	}
-	for _, dir := range r.layers {
-		if !slices.ContainsFunc(m.Layers, func(known []byte) bool { return bytes.Equal(known, dir) }) {
-			m.Layers = append(m.Layers, dir)
-		}
-	}
+	layers := slices.SortedFunc(slices.Values(slices.Concat(m.Layers, r.layers)), bytes.Compare)
+	m.Layers = slices.CompactFunc(layers, bytes.Equal)
 }
 
 // addOverlaid puts in doubt what may have been written through an overlay whose upper directory is in the source, or was at
@@ -109,12 +106,11 @@ func (r *run) addOverlaid(ctx context.Context, p *planner) error {
 	if r.firstRun() {
 		return nil
 	}
+	doubted := setOf(layers)
 	for _, dir := range r.memory.Layers {
-		if !slices.Contains(layers, string(dir)) {
-			layers = append(layers, string(dir))
-		}
+		doubted.add(string(dir))
 	}
-	for _, dir := range layers {
+	for _, dir := range doubted.sorted() {
 		if dir != "." && !r.tree.holds(dir) {
 			continue
 		}
