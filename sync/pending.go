@@ -1,14 +1,17 @@
 package sync
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	gosync "sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
+	"rsince/changes/scan"
 	"rsince/sync/rsync"
 )
 
@@ -16,15 +19,16 @@ import (
 // attempts, what is too young to be believed, and directories that have come back. Of such a one the
 // next batch only tells that it is new; what the target holds in it is the old one's. And it gives those that somebody
 // else has removed from the target.
-func (r *run) stillPending(p *plan) []changes.Change {
+func (r *run) stillPending(ctx context.Context, p *plan) ([]changes.Change, error) {
 	pending := p.carried
 	for _, f := range r.result.Failed {
 		pending = append(pending, r.failed(p, f))
 	}
-	for _, path := range append(r.comeBack(p), r.removedThere(p)...) {
+	remade, err := r.remade(ctx, p)
+	for _, path := range slices.Concat(r.comeBack(p), remade, r.removedThere(p)) {
 		pending = append(pending, changes.Change{Path: path, Kind: changes.Subtree, Since: time.Now()})
 	}
-	return pending
+	return pending, err
 }
 
 // comeBack gives the names that were removed before the cut, were no directories when they were
@@ -45,6 +49,41 @@ func (r *run) comeBack(p *plan) []string {
 	return slices.DeleteFunc(suspects.sorted(), func(path string) bool {
 		return path == "." || r.tree.leavesOut(path, true) || r.tree.ancestry(parent(path)).state == left || !r.isDirectory(path)
 	})
+}
+
+// remade gives the directories that came, since the source was read after a gap, to where names were in doubt. That
+// something else had such a name before the gap, and went in it, is told nowhere; and the pass that deletes what is gone
+// finds the name in use.
+func (r *run) remade(ctx context.Context, p *plan) ([]string, error) {
+	if !r.reconciling {
+		return nil, nil
+	}
+	var mu gosync.Mutex
+	found := set{}
+	for _, dir := range r.tree.seen.relisted.sorted() {
+		if p.inSubtrees(dir) {
+			continue
+		}
+		t := r.tree.scan(dir)
+		t.Flat = true
+		err := t.Names(ctx, func(e scan.Entry) {
+			path := joined(dir, e.Path)
+			if e.Type != unix.DT_DIR || r.tree.seen.isStill(path) || p.inSubtrees(path) {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			found.add(path)
+		})
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR): // the next batch tells of it
+		case err != nil:
+			found.add(dir)
+		}
+	}
+	return found.sorted(), nil
 }
 
 // removedThere gives the directories that were taken for copied, and that the target did not have: a pass that makes

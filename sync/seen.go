@@ -96,6 +96,14 @@ func (s *seen) stillDirectory(path string, id scan.Identity) {
 	s.still[path] = id
 }
 
+// isStill reports whether stillDirectory noted a directory.
+func (s *seen) isStill(path string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, noted := s.still[path]
+	return noted
+}
+
 // listedDirectory notes a directory found in one whose entries are all in doubt. If it is not the one that was
 // copied there before, it is new, and so is every directory in it in the batch.
 func (s *seen) listedDirectory(path string, id scan.Identity) {

@@ -343,7 +343,10 @@ func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan)
 	if err := r.rememberNames(plan); err != nil {
 		return err
 	}
-	pending := r.stillPending(plan)
+	pending, err := r.stillPending(ctx, plan)
+	if err != nil {
+		return err
+	}
 	if err := r.noteCopied(ctx, batch, plan, pending); err != nil {
 		return err
 	}

@@ -272,7 +272,10 @@ func TestStillPending(t *testing.T) {
 			r := &run{tree: treeOf(t, root), record: logs.Run{Mode: test.mode}}
 			r.result.Failed = []rsync.Failure{test.failed}
 			test.plan.changes = map[string]changes.Change{"d/f": known}
-			got := r.stillPending(&test.plan)
+			got, err := r.stillPending(t.Context(), &test.plan)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if max := 1 + len(test.plan.gone)/3; len(got) != max {
 				t.Fatalf("%+v", got)
 			}

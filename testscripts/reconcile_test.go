@@ -327,6 +327,31 @@ func TestTargetsInTurn(t *testing.T) {
 	}
 }
 
+// TestRemadeDuringGap removes a directory in a gap, and makes another one of its name between the moment when the
+// run reads the source and the one when rsync does. What the target holds of the old one goes.
+func TestRemadeDuringGap(t *testing.T) {
+	for _, tt := range []struct{ name, inGap, inRun string }{
+		{"gone", "rm -r src/o", "mkdir -p src/o/a"},
+		{"a file", "rm -r src/o; touch src/o", "rm src/o; mkdir -p src/o/a"},
+		{"below", "rm -r src/o/a", "mkdir -p src/o/a/b"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := faulty(t, "fanotify", nil)
+			s.shell(s.dir+"/src", "mkdir -p o/a/b o/c; touch o/a/b/old o/c/old")
+			time.Sleep(settles)
+			s.says(0, "", "p")
+			s.endWatcher(unix.SIGKILL)
+			s.shell(s.dir, tt.inGap)
+			s.startWatcher("p")
+			s.beforeCopying(tt.inRun)
+			if r := s.says(0, "", "p"); r.Mode != "gap" {
+				t.Errorf("the run was %s: %s", r.Mode, r.Reason)
+			}
+			s.heals("changes")
+		})
+	}
+}
+
 // TestMovedBackAfterInterruption ends a run when it has already brought the target in line with a directory
 // that then goes back to where it was.
 func TestMovedBackAfterInterruption(t *testing.T) {
