@@ -193,6 +193,9 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	if r.tree.seen.catalog = r.catalog; r.catalog == nil && len(p.directories) > 0 {
 		r.tree.seen.catalog, _ = catalogOf(r.Dir)
 	}
+	if err := r.addUnlisted(ctx, p); err != nil {
+		return nil, err
+	}
 	plan, err := p.finish(ctx)
 	if err != nil {
 		return nil, err
@@ -257,6 +260,29 @@ func (r *run) gatherFull(ctx context.Context, p *planner, links *linkFinder) (en
 		p.add(changes.Change{Path: ".", Kind: changes.Subtree, Since: time.Now()})
 	}
 	return entries, nil
+}
+
+// addUnlisted puts in doubt the directories that have come to those whose names a run before could not compare. If that
+// was after a gap, nothing tells of what had such a name before that it went.
+func (r *run) addUnlisted(ctx context.Context, p *planner) error {
+	if r.record.Mode == modeFull || !r.inOrder() { // elsewhere no run after a gap relies on what it can list
+		return nil
+	}
+	for _, dir := range p.directories.sorted() {
+		if p.changes[dir].Attempts == 0 {
+			continue
+		}
+		below, err := r.tree.directoriesIn(ctx, dir)
+		for _, path := range below {
+			if c := r.tree.seen.catalog; c == nil || !c.HasDirectory(path, r.tree.identity(path)) {
+				p.add(changes.Change{Path: path, Kind: changes.Subtree, Since: time.Now()})
+			}
+		}
+		if err := p.links.noteBelow(ctx, dir, err); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // namesOnly reports whether the watcher knows no files, only names.

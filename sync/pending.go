@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	gosync "sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"rsince/changes"
-	"rsince/changes/scan"
 	"rsince/sync/rsync"
 )
 
@@ -51,39 +49,29 @@ func (r *run) comeBack(p *plan) []string {
 	})
 }
 
-// remade gives the directories that came, since the source was read after a gap, to where names were in doubt. That
-// something else had such a name before the gap, and went in it, is told nowhere; and the pass that deletes what is gone
-// finds the name in use.
+// remade gives the directories that came, since the source was read, to where names may have gone in a gap. Of what had
+// such a name before, nothing tells that it went; and the pass that deletes what is gone finds the name in use.
 func (r *run) remade(ctx context.Context, p *plan) ([]string, error) {
-	if !r.reconciling {
-		return nil, nil
-	}
-	var mu gosync.Mutex
-	found := set{}
+	var found []string
 	for _, dir := range r.tree.seen.relisted.sorted() {
-		if p.inSubtrees(dir) {
+		if r.record.Mode == modeFull || !r.reconciling && p.changes[dir].Attempts == 0 || p.inSubtrees(dir) {
 			continue
 		}
-		t := r.tree.scan(dir)
-		t.Flat = true
-		err := t.Names(ctx, func(e scan.Entry) {
-			path := joined(dir, e.Path)
-			if e.Type != unix.DT_DIR || r.tree.seen.isStill(path) || p.inSubtrees(path) {
-				return
+		below, err := r.tree.directoriesIn(ctx, dir)
+		for _, path := range below {
+			if !r.tree.seen.isStill(path) && !p.inSubtrees(path) {
+				found = append(found, path)
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			found.add(path)
-		})
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR): // the next batch tells of it
 		case err != nil:
-			found.add(dir)
+			found = append(found, dir)
 		}
 	}
-	return found.sorted(), nil
+	return found, nil
 }
 
 // removedThere gives the directories that were taken for copied, and that the target did not have: a pass that makes

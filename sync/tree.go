@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	gosync "sync"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -224,6 +225,22 @@ func (t *tree) walk(ctx context.Context, root string, visit func(path string, st
 	return s.Walk(ctx, func(e scan.Entry) {
 		visit(joined(root, e.Path), &e.Stat, e.Identity)
 	})
+}
+
+// directoriesIn gives the directories directly in one that are to be copied.
+func (t *tree) directoriesIn(ctx context.Context, dir string) ([]string, error) {
+	s := t.scan(dir)
+	s.Flat = true
+	var mu gosync.Mutex
+	var found []string
+	err := s.Names(ctx, func(e scan.Entry) {
+		if e.Type == unix.DT_DIR {
+			mu.Lock()
+			defer mu.Unlock()
+			found = append(found, joined(dir, e.Path))
+		}
+	})
+	return found, err
 }
 
 // identity is that of a directory, or none.

@@ -352,6 +352,35 @@ func TestRemadeDuringGap(t *testing.T) {
 	}
 }
 
+// TestRemadeAfterFailure removes a directory in a gap, whose run cannot look for what is gone, and makes another one of
+// its name before the next run, or before that looks.
+func TestRemadeAfterFailure(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprintf("late %v", late), func(t *testing.T) {
+			s := faulty(t, "fanotify", nil)
+			s.shell(s.dir+"/src", "mkdir -p o/a/b; touch o/a/b/old")
+			time.Sleep(settles)
+			s.says(0, "", "p")
+			s.endWatcher(unix.SIGKILL)
+			s.shell(s.dir+"/src", "rm -r o")
+			s.startWatcher("p")
+			env := s.env
+			s.asRsync(`case "$*" in *" -n "*) ;; *" --no-r --dirs --delete "*)
+				echo "rsync: [sender] opendir \"` + s.dir + `/src/.\" failed: Input/output error (5)" >&2
+				exit 23;; esac`)
+			s.says(3, "Input/output error", "p")
+			s.env = env
+			if late {
+				s.beforeCopying("mkdir -p src/o/a")
+				s.says(0, "", "p")
+			} else {
+				s.shell(s.dir+"/src", "mkdir -p o/a")
+			}
+			s.heals("changes")
+		})
+	}
+}
+
 // TestMovedBackAfterInterruption ends a run when it has already brought the target in line with a directory
 // that then goes back to where it was.
 func TestMovedBackAfterInterruption(t *testing.T) {
