@@ -41,7 +41,7 @@ type life struct {
 var disks = []string{"ext4", "xfs", "btrfs", "tmpfs"}
 
 // TestLive copies a source that is being changed at random. No run may hang, each ends with 0 or 3, and
-// once the source is left alone, the copy is the source.
+// whenever the source is left alone for a while, the copy is the source.
 func TestLive(t *testing.T) {
 	for i, tt := range []struct {
 		name, backend string
@@ -123,7 +123,8 @@ func liveFor(t *testing.T) time.Duration {
 func (l *life) run(seed uint64, can need) (steps int) {
 	l.rand = rand.New(rand.NewPCG(seed, 1))
 	w := newWorkload(l.t, seed, l.dir, can)
-	w.limit = 500
+	w.limit = 50 << l.rand.IntN(4)              // where there are few names, more meets the same one again
+	pause := time.Millisecond << l.rand.IntN(6) // and where little happens, a run is short
 	for range 600 {
 		w.step()
 	}
@@ -131,31 +132,41 @@ func (l *life) run(seed uint64, can need) (steps int) {
 	l.runOnce()
 
 	var writing sync.WaitGroup
+	var alone sync.Mutex // the source is being changed, or left alone
 	stop := make(chan struct{})
-	writing.Go(func() { write(w, stop) })
+	writing.Go(func() { write(w, pause, &alone, stop) })
 	for end := time.Now().Add(liveFor(l.t)); time.Now().Before(end) && !l.t.Failed(); {
 		l.disturb()
+		if l.rand.IntN(10) == 0 {
+			alone.Lock()
+			l.quiet()
+			alone.Unlock()
+		}
 	}
 	close(stop)
 	writing.Wait()
 	w.close()
-	l.quiet()
+	if !l.t.Failed() {
+		l.quiet()
+	}
 	l.t.Log(w.done)
 	return w.steps
 }
 
-// write works as fast as it can but for tiny pauses, so that a run sees the source between two steps.
-func write(w *workload, stop chan struct{}) {
-	pause := time.NewTicker(time.Millisecond)
-	defer pause.Stop()
+// write does a few steps at once, then pauses, so that a run sees the source between two of them.
+func write(w *workload, pause time.Duration, alone *sync.Mutex, stop chan struct{}) {
+	next := time.NewTicker(pause)
+	defer next.Stop()
 	for {
+		alone.Lock()
 		for range w.rand.IntN(20) {
 			w.step()
 		}
+		alone.Unlock()
 		select {
 		case <-stop:
 			return
-		case <-pause.C:
+		case <-next.C:
 		}
 	}
 }
@@ -212,7 +223,7 @@ func isRunOrRsync(pid int) bool {
 	return filepath.Base(exe) == "rsync" || strings.Contains(commandLine(pid), " sync --json ")
 }
 
-// quiet copies what is left and compares. A second run is in order only after a partial one.
+// quiet copies what is left of a source that is left alone, and compares. A second run is in order only after a partial one.
 func (l *life) quiet() {
 	if l.watcher == nil {
 		l.startWatcher("live")
@@ -226,6 +237,7 @@ func (l *life) quiet() {
 	if r.State != "ok" {
 		l.t.Errorf("the last run: %+v", r)
 	}
+	l.modes["compared"]++
 	if l.harms == nil && r.Mode != "changes" {
 		l.t.Errorf("the last run was %s, although nothing was missed: %s", r.Mode, r.Reason)
 	}
