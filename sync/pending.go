@@ -29,23 +29,18 @@ func (r *run) stillPending(ctx context.Context, p *plan) ([]changes.Change, erro
 	return pending, err
 }
 
-// comeBack gives the names that were removed before the cut, were no directories when they were
-// planned or copied, and are directories now.
+// comeBack gives the names that were removed before the cut, and under which the target may still hold what was there: they
+// were no directories when they were planned or copied, and are now, or they went again before they were copied.
 func (r *run) comeBack(p *plan) []string {
-	suspects := set{}
-	for _, path := range p.gone {
-		suspects.add(path)
-	}
+	suspects, vanished := setOf(p.gone, r.result.Vanished), setOf(r.result.Vanished)
 	for path, c := range p.changes {
 		if (c.Kind == changes.Subtree || c.Kind == changes.Gone) && !p.inSubtrees(path) {
 			suspects.add(path)
 		}
 	}
-	for _, path := range r.result.Vanished {
-		suspects.add(path)
-	}
 	return slices.DeleteFunc(suspects.sorted(), func(path string) bool {
-		return path == "." || r.tree.leavesOut(path, true) || r.tree.ancestry(parent(path)).state == left || !r.isDirectory(path)
+		again := vanished.has(path) && p.changes[path].Kind == changes.Subtree
+		return path == "." || r.tree.leavesOut(path, true) || r.tree.ancestry(parent(path)).state == left || !again && !r.isDirectory(path)
 	})
 }
 

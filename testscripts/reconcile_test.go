@@ -381,6 +381,28 @@ func TestRemadeAfterFailure(t *testing.T) {
 	}
 }
 
+// TestVanishedInPlaceOfDirectory puts a file in the place of a directory, removes it between the moment when the run reads
+// the source and the one when rsync does, and makes another directory there before the next run.
+func TestVanishedInPlaceOfDirectory(t *testing.T) {
+	for _, tt := range []struct{ name, script string }{
+		{"a file", "rm -r o; touch o"},
+		{"one of several names", "rm -r o; touch n; ln n o"},
+	} {
+		for _, backend := range []string{"fanotify", "inotify"} {
+			t.Run(tt.name+" "+backend, func(t *testing.T) {
+				s := faulty(t, backend, nil)
+				s.shell(s.dir+"/src", "mkdir -p o/a/b; touch o/a/b/old")
+				s.says(0, "", "p")
+				s.shell(s.dir+"/src", tt.script)
+				s.beforeCopying("rm src/o")
+				s.says(0, "", "p")
+				s.shell(s.dir+"/src", "mkdir -p o/a")
+				s.heals("changes")
+			})
+		}
+	}
+}
+
 // TestMovedBackAfterInterruption ends a run when it has already brought the target in line with a directory
 // that then goes back to where it was.
 func TestMovedBackAfterInterruption(t *testing.T) {
