@@ -14,9 +14,9 @@ import (
 )
 
 // stillPending gives the changes that stay in the journal: what failed, with what is known of earlier
-// attempts, what is too young to be believed, and directories that have come back. Of such a one the
-// next batch only tells that it is new; what the target holds in it is the old one's. And it gives those that somebody
-// else has removed from the target.
+// attempts, what is too young to be believed, and names under which the target may still hold another directory. Of one
+// that is there now the next batch only tells that it is new; what the target holds in it is the old one's. And it gives
+// those that somebody else has removed from the target.
 func (r *run) stillPending(ctx context.Context, p *plan) ([]changes.Change, error) {
 	pending := p.carried
 	for _, f := range r.result.Failed {
@@ -29,18 +29,19 @@ func (r *run) stillPending(ctx context.Context, p *plan) ([]changes.Change, erro
 	return pending, err
 }
 
-// comeBack gives the names that were removed before the cut, and under which the target may still hold what was there: they
-// were no directories when they were planned or copied, and are now, or they went again before they were copied.
+// comeBack gives the names under which the target may hold what has gone since: those that were removed before the cut,
+// were no directories when they were planned or copied, and are now, and those that had vanished when rsync came to them,
+// where it may have left what was there before.
 func (r *run) comeBack(p *plan) []string {
-	suspects, vanished := setOf(p.gone, r.result.Vanished), setOf(r.result.Vanished)
+	vanished := setOf(r.result.Vanished)
+	suspects := setOf(p.gone, r.result.Vanished)
 	for path, c := range p.changes {
 		if (c.Kind == changes.Subtree || c.Kind == changes.Gone) && !p.inSubtrees(path) {
 			suspects.add(path)
 		}
 	}
 	return slices.DeleteFunc(suspects.sorted(), func(path string) bool {
-		again := vanished.has(path) && p.changes[path].Kind == changes.Subtree
-		return path == "." || r.tree.leavesOut(path, true) || r.tree.ancestry(parent(path)).state == left || !again && !r.isDirectory(path)
+		return path == "." || r.tree.leavesOut(path, true) || r.tree.ancestry(parent(path)).state == left || !vanished.has(path) && !r.isDirectory(path)
 	})
 }
 
