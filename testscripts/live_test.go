@@ -238,7 +238,8 @@ func (l *life) quiet() {
 		l.t.Errorf("the last run: %+v", r)
 	}
 	l.modes["compared"]++
-	if l.harms == nil && r.Mode != "changes" {
+	// inotify may have lost sight of a directory that was being moved.
+	if l.harms == nil && r.Mode != "changes" && (l.backend != "inotify" || r.Reason != "") {
 		l.t.Errorf("the last run was %s, although nothing was missed: %s", r.Mode, r.Reason)
 	}
 	l.equal("live", l.dir+"/dst")
