@@ -37,7 +37,9 @@ func Cut(ctx context.Context, socket, dir, profile string) (*Batch, error) {
 				continue
 			}
 		}
-		if busy != nil && (ctx.Err() != nil || isTimeout(err)) {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			err = ctx.Err()
+		} else if busy != nil && (ctx.Err() != nil || isTimeout(err)) {
 			err = busy // says more than that the time is up
 		}
 		return nil, fmt.Errorf("cutting the journal: %w", err)

@@ -197,6 +197,14 @@ func checkPeer(conn *net.UnixConn) error {
 func ask(ctx context.Context, socket string, req request) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, replyWithin)
 	defer cancel()
+	r, err := exchange(ctx, socket, req)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) { // which the connection shows as a time that was up
+		return reply{}, fmt.Errorf("asking the watcher: %w", ctx.Err())
+	}
+	return r, err
+}
+
+func exchange(ctx context.Context, socket string, req request) (reply, error) {
 	conn, err := dial(ctx, socket)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
 		return reply{}, ErrNoWatcher

@@ -1,6 +1,8 @@
 package changes
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -134,6 +136,43 @@ func TestSocketOfADeadWatcher(t *testing.T) {
 	do(t, r.stop())
 	if _, err := os.Lstat(r.socket); !os.IsNotExist(err) {
 		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// Who is interrupted while he waits for an answer has not found out that there is none.
+func TestSocketInterrupted(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "watch.sock")
+	l, err := net.Listen("unix", socket)
+	do(t, err)
+	defer l.Close()
+	accepted := make(chan net.Conn, 2)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
+		}
+	}()
+	for name, call := range map[string]func(context.Context) error{
+		"cut":    func(ctx context.Context) error { _, err := Cut(ctx, socket, t.TempDir(), "home"); return err },
+		"settle": func(ctx context.Context) error { return Settle(ctx, socket, "home") },
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { defer (<-accepted).Close(); time.Sleep(50 * time.Millisecond); cancel(); <-t.Context().Done() }()
+		if err := call(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, ErrSilent) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	dir := t.TempDir()
+	j, err := Open(dir)
+	do(t, err)
+	defer j.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	if _, err := Cut(ctx, filepath.Join(dir, "none"), dir, "home"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a journal that has another writer: %v", err)
 	}
 }
 
