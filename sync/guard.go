@@ -416,7 +416,9 @@ func (r *run) countReplaced(ctx context.Context, dry *rsync.Engine, paths []stri
 func (r *run) eachBelow(ctx context.Context, path string, visit func(path string)) error {
 	root := r.Profile.Target.Path
 	return filepath.WalkDir(filepath.Join(root, path), func(found string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // the target may have a file where the source had a directory
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), // the target may have a file where the source had a directory
+			errors.Is(err, unix.EILSEQ): // a name that it cannot have
 			return nil
 		}
 		rel, ok := below(found, filepath.Clean(root))
