@@ -80,15 +80,15 @@ func (r *run) probe(ctx context.Context) error {
 		r.engine.Capabilities = keepsAll()
 		return nil
 	}
-	known := m.Capabilities != nil && m.Probed == key && (r.DryRun || !r.Full && !r.Accept)
-	if known && (r.DryRun || !r.diedProbing()) {
+	known := m.Capabilities != nil && m.Probed == key
+	if known && (r.DryRun || !r.Full && !r.Accept && !r.diedProbing()) {
 		r.engine.Capabilities = *m.Capabilities
 		return nil
 	}
 	r.probed = true
 	err := r.askTarget(ctx)
-	if known && err != nil && ctx.Err() == nil { // a full target is one that deletions make room on
-		r.say("what was left of asking the target what it keeps may still be there: %v", err)
+	if known && err != nil && ctx.Err() == nil && !errors.Is(err, rsync.ErrUnreachable) { // a full target is one that deletions make room on
+		r.say("the target cannot be asked what it keeps, and is taken to keep what it did: %v", err)
 		r.engine.Capabilities = *m.Capabilities
 		return nil
 	}

@@ -21,6 +21,17 @@ func TestReadOnlyTarget(t *testing.T) {
 	s.heals("changes")
 }
 
+// A full run on a target that has no room to be asked what it keeps: that it keeps less is not concluded.
+func TestFullRunOnFullTarget(t *testing.T) {
+	s := faulty(t, "fanotify", map[string]string{"dst": "tmpfs"})
+	s.shell(s.dir, "mount -o remount,nr_inodes=$(($(stat -fc %c dst) - $(stat -fc %d dst) + 10)) dst")
+	if r := s.says(0, "", "--full", "p"); r.Mode != "full" {
+		t.Errorf("%+v", r)
+	}
+	s.shell(s.dir, "mount -o remount,nr_inodes=500 dst; setfattr -n user.a -v b src/kept")
+	s.heals("changes")
+}
+
 // A source that becomes read-only because of an error is copied like any other.
 func TestReadOnlySource(t *testing.T) {
 	s := faulty(t, "fanotify", map[string]string{"src": "ext4"})

@@ -35,6 +35,8 @@ type pass struct {
 	only    []string
 	// room is nil as long as everything fits on the target.
 	room *room
+	// trial: it shows what the target keeps, and nothing if the target is full.
+	trial bool
 }
 
 // roots returns the names that a pass was given, "." for everything.

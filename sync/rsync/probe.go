@@ -131,7 +131,7 @@ func (p *probe) back(name string) string { return filepath.Join(p.dir, "back", n
 
 // run sends the tree, finds out what the programs can do, and gets the tree back.
 func (p *probe) run(ctx context.Context) error {
-	if _, err := p.engine.run(ctx, pass{args: []string{"-r"}}); err != nil {
+	if err := p.pass(ctx, "-r"); err != nil {
 		return err
 	}
 	if err := p.programs(ctx); err != nil {
@@ -173,8 +173,18 @@ func (p *probe) features(ctx context.Context) ([]string, error) {
 // send sends the tree again and reports whether the two rsyncs do what the arguments ask for. The error is
 // one that says nothing of that.
 func (p *probe) send(ctx context.Context, args ...string) (ok bool, err error) {
-	_, err = p.engine.run(ctx, pass{args: append([]string{"-r", "-I"}, args...)})
-	return able(err)
+	return able(p.pass(ctx, append([]string{"-r", "-I"}, args...)...))
+}
+
+// pass sends the tree. What the target has no room for it may well keep.
+func (p *probe) pass(ctx context.Context, args ...string) error {
+	res, err := p.engine.run(ctx, pass{args: args, trial: true})
+	for _, f := range res.Failed {
+		if err == nil && f.full() {
+			err = fmt.Errorf("%w: %s", ErrTargetFull, f.Reason)
+		}
+	}
+	return err
 }
 
 // able turns the error of a pass that asks for much into whether the two rsyncs can do it.

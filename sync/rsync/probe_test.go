@@ -3,6 +3,7 @@ package rsync
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -262,5 +263,36 @@ func TestGranularity(t *testing.T) {
 		if got := modifyWindow(step); got != want {
 			t.Errorf("%v: %s", step, got)
 		}
+	}
+}
+
+// TestProbeFullTarget asks targets that have room for so many files, or pages. What does not fit is not taken for what is
+// not kept, and nothing is left behind.
+func TestProbeFullTarget(t *testing.T) {
+	needRoot(t)
+	refused, asked := 0, 0
+	for _, room := range []string{"nr_inodes=%d", "size=%dk"} {
+		for n := 2; n < 40; n += 2 {
+			options := fmt.Sprintf(room, n)
+			t.Run(options, func(t *testing.T) {
+				e := newEngine(t)
+				mount(t, "tmpfs", e.Target, "tmpfs", 0, options)
+				got, err := e.Probe(t.Context())
+				got.Version = ""
+				asked++
+				switch {
+				case errors.Is(err, ErrTargetFull):
+					refused++
+				case err != nil || !reflect.DeepEqual(got, everything):
+					t.Errorf("%+v, %v", got, err)
+				}
+				if entries, err := os.ReadDir(e.Target); err != nil || len(entries) > 0 {
+					t.Errorf("left on the target: %v, %v", entries, err)
+				}
+			})
+		}
+	}
+	if refused == 0 || refused == asked {
+		t.Errorf("%d of %d were full", refused, asked)
 	}
 }

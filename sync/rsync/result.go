@@ -45,9 +45,12 @@ func (f Failure) OfAttributes() bool {
 }
 
 // NoRoom reports whether the path did not fit on the target.
-func (f Failure) NoRoom() bool {
+func (f Failure) NoRoom() bool { return f.full() && !f.OfAttributes() }
+
+// full reports whether there was no room for the path, or for an attribute of it.
+func (f Failure) full() bool {
 	_, errno, _ := cutErrno(f.Reason)
-	return (errno == syscall.ENOSPC || errno == syscall.EDQUOT) && !f.OfAttributes()
+	return errno == syscall.ENOSPC || errno == syscall.EDQUOT
 }
 
 // Add adds what another pass did. Where both have failures of a path, one stays, see distinct.

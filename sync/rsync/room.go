@@ -30,7 +30,7 @@ const fitsExactly, fits = 3, 25
 func (r *report) makeDo(p *pass, exit *ExitError, attempt int) bool {
 	least, found := r.tooLarge()
 	switch {
-	case !found || attempt >= fits:
+	case !found || p.trial || attempt >= fits:
 		return false
 	case p.room == nil:
 		p.room = &room{args: p.args, limit: math.MaxInt64, arrived: map[string]bool{}}
