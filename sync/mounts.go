@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"rsince/changes"
 	"rsince/sync/filter"
 	"rsince/sync/rsync"
 )
@@ -23,6 +24,19 @@ func (r *run) mountIn(path string) string {
 		return ""
 	}
 	return r.mounts[i]
+}
+
+// mounted gives the mount points in a local target in which the passes of a plan may leave what the source does not have:
+// told to stay on one file system, rsync deletes on none but that of the directory it was given. And what is mounted stays
+// when a directory of the source goes, of which not every run tells, and so may be of another one than a new directory.
+func (r *run) mounted(p *plan) []string {
+	return slices.DeleteFunc(slices.Clone(r.mounts), func(mount string) bool {
+		reached := r.record.Mode == modeFull || p.inSubtrees(mount)
+		for dir := mount; dir != "."; dir = parent(dir) {
+			reached = reached || p.changes[dir].Kind == changes.Content
+		}
+		return !reached || !r.isDirectory(mount) || !r.tree.holds(mount)
+	})
 }
 
 // failMounts makes names that were to be deleted failed ones if something is mounted there, or below.

@@ -165,6 +165,8 @@ func (p *planner) addPresent(c changes.Change, st *unix.Stat_t) {
 		p.links.addName(c.Path, st, c)
 	case dir && (c.Kind == changes.Subtree || c.Kind == changes.Gone): // gone, and then another one came
 		p.subtrees.add(c.Path)
+	case dir && c.Kind == changes.Content && c.Attempts > 0: // the target may hold what was there before that which failed
+		p.subtrees.add(c.Path)
 	case dir && c.Kind == changes.Directory:
 		p.directories.add(c.Path)
 	case c.Kind == changes.Attributes && !(regular && st.Size <= smallFile):

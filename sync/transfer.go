@@ -152,6 +152,9 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		func() (rsync.Result, error) { return lister.Directories(ctx, p.directories, true) },
 		func() (rsync.Result, error) { return lister.Directories(ctx, p.listings, false) },
 	}
+	if !r.keepsExisting() {
+		listing = append(listing, func() (rsync.Result, error) { return e.Alike(ctx, r.mounted(p)) })
+	}
 	links := func() (rsync.Result, error) { return r.link(ctx, p.links) }
 	gone := slices.DeleteFunc(slices.Clone(p.gone), r.isMount)
 	deletions := func() (rsync.Result, error) { return e.Deletions(ctx, gone) }

@@ -381,6 +381,56 @@ func TestRemadeAfterFailure(t *testing.T) {
 	}
 }
 
+// TestRemadeAfterFailedFile has a file in the place of a directory since a gap. What the target has mounted there is in the
+// file's way, and belongs to a directory that comes after it, empty.
+func TestRemadeAfterFailedFile(t *testing.T) {
+	s := faulty(t, "fanotify", nil)
+	s.shell(s.dir, "mkdir dst/o")
+	s.mounts("dst/o")
+	s.shell(s.dir+"/src", "mkdir -p o/a; touch o/old o/a/old")
+	time.Sleep(settles)
+	s.says(0, "", "p")
+	s.endWatcher(unix.SIGKILL)
+	s.shell(s.dir+"/src", "rm -r o; touch o")
+	s.startWatcher("p")
+	s.says(3, "could not make way for new regular file: o", "p")
+	s.shell(s.dir+"/src", "rm o; mkdir o")
+	s.heals("changes")
+}
+
+// TestGoneUnderMount removes what the target has on a file system of its own: with the directory that is there, after which
+// another one is made, and by itself. No run is told of it but by what it finds.
+func TestGoneUnderMount(t *testing.T) {
+	for _, tt := range []struct {
+		name, gone, remade string
+		watched            bool
+		args               []string
+	}{
+		{"remade after a gap", "rm -r src/o", "mkdir -p src/o/m", false, []string{"p"}},
+		{"replaced", "mv src/o beside/o; mv src/z src/o", "true", true, []string{"p"}},
+		{"full", "rm -r src/o/m/*", "true", false, []string{"--full", "p"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := faulty(t, "fanotify", nil)
+			s.shell(s.dir, "mkdir -p dst/o/m")
+			s.mounts("dst/o/m")
+			s.shell(s.dir+"/src", "mkdir -p o/m/a z/m; touch o/m/old o/m/a/old")
+			time.Sleep(settles)
+			s.says(0, "", "p")
+			if !tt.watched {
+				s.endWatcher(unix.SIGKILL)
+			}
+			s.shell(s.dir, tt.gone)
+			if !tt.watched {
+				s.startWatcher("p")
+			}
+			s.says(0, "", tt.args...)
+			s.shell(s.dir, tt.remade)
+			s.heals("changes")
+		})
+	}
+}
+
 // TestVanishedInPlaceOfDirectory puts a file in the place of a directory, removes it between the moment when the run reads
 // the source and the one when rsync does, and makes another directory there before the next run.
 func TestVanishedInPlaceOfDirectory(t *testing.T) {

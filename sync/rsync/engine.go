@@ -117,6 +117,11 @@ func (e *Engine) Subtrees(ctx context.Context, paths []string) (Result, error) {
 	return e.runList(ctx, pass{args: []string{"-r", "--delete", "-I"}, finds: true}, paths)
 }
 
+// Alike makes the listed directories and everything below them what they are in the source, as far as sizes and times say.
+func (e *Engine) Alike(ctx context.Context, paths []string) (Result, error) {
+	return e.runList(ctx, pass{args: []string{"-r", "--delete"}, finds: true}, paths)
+}
+
 // Links copies files with several names and links the names on the target; unknownContent is as for
 // Paths. Each group holds all names of one file. A group is never divided between two rsyncs, and one
 // rsync gets at most linksPerRun names, because rsync -H can hang on a tree that changes meanwhile. A
