@@ -196,6 +196,9 @@ func (r *run) plan(ctx context.Context, batch *changes.Batch) (*plan, error) {
 	if err := r.addUnlisted(ctx, p); err != nil {
 		return nil, err
 	}
+	if err := r.addNamesakes(ctx, p); err != nil {
+		return nil, err
+	}
 	plan, err := p.finish(ctx)
 	if err != nil {
 		return nil, err
@@ -272,10 +275,10 @@ func (r *run) addUnlisted(ctx context.Context, p *planner) error {
 		if p.changes[dir].Attempts == 0 {
 			continue
 		}
-		below, err := r.tree.directoriesIn(ctx, dir)
-		for _, path := range below {
-			if c := r.tree.seen.catalog; c == nil || !c.HasDirectory(path, r.tree.identity(path)) {
-				p.add(changes.Change{Path: path, Kind: changes.Subtree, Since: time.Now()})
+		entries, err := r.tree.entriesIn(ctx, dir)
+		for _, e := range entries {
+			if c := r.tree.seen.catalog; e.Type == unix.DT_DIR && (c == nil || !c.HasDirectory(e.Path, r.tree.identity(e.Path))) {
+				p.add(changes.Change{Path: e.Path, Kind: changes.Subtree, Since: time.Now()})
 			}
 		}
 		if err := p.links.noteBelow(ctx, dir, err); err != nil {

@@ -53,10 +53,10 @@ func (r *run) remade(ctx context.Context, p *plan) ([]string, error) {
 		if r.record.Mode == modeFull || !r.reconciling && p.changes[dir].Attempts == 0 || p.inSubtrees(dir) {
 			continue
 		}
-		below, err := r.tree.directoriesIn(ctx, dir)
-		for _, path := range below {
-			if !r.tree.seen.isStill(path) && !p.inSubtrees(path) {
-				found = append(found, path)
+		entries, err := r.tree.entriesIn(ctx, dir)
+		for _, e := range entries {
+			if e.Type == unix.DT_DIR && !r.tree.seen.isStill(e.Path) && !p.inSubtrees(e.Path) {
+				found = append(found, e.Path)
 			}
 		}
 		switch {

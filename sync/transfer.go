@@ -130,7 +130,8 @@ func (r *run) askTarget(ctx context.Context) error {
 type pass func() (rsync.Result, error)
 
 // transfer runs the passes. Updates come before deletions, so that what was renamed is there under
-// its new name before the old one goes; but where the target is full, deletions make room.
+// its new name before the old one goes; but where the target is full, deletions make room, and where it folds names, the
+// old one may be the new one.
 func (r *run) transfer(ctx context.Context, p *plan) error {
 	if err := r.begin(p); err != nil {
 		return err
@@ -148,21 +149,27 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		func() (rsync.Result, error) { return e.Paths(ctx, p.attributes, false) },
 	}
 	listing := []pass{
-		func() (rsync.Result, error) { return e.Subtrees(ctx, p.subtrees) },
 		func() (rsync.Result, error) { return lister.Directories(ctx, p.directories, true) },
 		func() (rsync.Result, error) { return lister.Directories(ctx, p.listings, false) },
 	}
+	subtrees := []pass{func() (rsync.Result, error) { return e.Subtrees(ctx, p.subtrees) }}
 	if !r.keepsExisting() {
-		listing = append(listing, func() (rsync.Result, error) { return e.Alike(ctx, r.mounted(p)) })
+		subtrees = append(subtrees, func() (rsync.Result, error) { return e.Alike(ctx, r.mounted(p)) })
 	}
-	links := func() (rsync.Result, error) { return r.link(ctx, p.links) }
+	links := []pass{func() (rsync.Result, error) { return r.link(ctx, p.links) }}
 	gone := slices.DeleteFunc(slices.Clone(p.gone), r.isMount)
-	deletions := func() (rsync.Result, error) { return e.Deletions(ctx, gone) }
-	err := r.inTurn(slices.Concat(single, listing, []pass{links, deletions}))
+	deletions := []pass{func() (rsync.Result, error) { return e.Deletions(ctx, gone) }}
+	updatesFirst := slices.Concat(single, subtrees, listing, links, deletions)
+	deletionsFirst := slices.Concat(deletions, listing, subtrees, single, links)
+	order := updatesFirst
+	if e.Capabilities.FoldsNames {
+		order = deletionsFirst
+	}
+	err := r.inTurn(order)
 	if errors.Is(err, rsync.ErrTargetFull) {
 		r.say("the target is full: deletions first")
 		r.result.Failed = nil // all of it is done again
-		err = r.inTurn(slices.Concat([]pass{deletions}, listing, single, []pass{links}))
+		err = r.inTurn(deletionsFirst)
 	}
 	if err == nil && r.record.Mode == modeFull {
 		if !r.DryRun {

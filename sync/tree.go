@@ -227,18 +227,17 @@ func (t *tree) walk(ctx context.Context, root string, visit func(path string, st
 	})
 }
 
-// directoriesIn gives the directories directly in one that are to be copied.
-func (t *tree) directoriesIn(ctx context.Context, dir string) ([]string, error) {
+// entriesIn gives what is directly in a directory and is to be copied, by its path in the source.
+func (t *tree) entriesIn(ctx context.Context, dir string) ([]scan.Entry, error) {
 	s := t.scan(dir)
 	s.Flat = true
 	var mu gosync.Mutex
-	var found []string
+	var found []scan.Entry
 	err := s.Names(ctx, func(e scan.Entry) {
-		if e.Type == unix.DT_DIR {
-			mu.Lock()
-			defer mu.Unlock()
-			found = append(found, joined(dir, e.Path))
-		}
+		mu.Lock()
+		defer mu.Unlock()
+		e.Path = joined(dir, e.Path)
+		found = append(found, e)
 	})
 	return found, err
 }

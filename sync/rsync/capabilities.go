@@ -10,6 +10,7 @@ type Capabilities struct {
 	Owners, Permissions bool
 	Hardlinks, Symlinks bool
 	Specials            bool // fifos, sockets
+	FoldsNames          bool // names that differ only in case, or in dots at the end, are one
 	// TimeGranularity is to what the target rounds times: 1ns, 1µs, 1s, 2s.
 	TimeGranularity time.Duration
 	// DeleteMissingArgs: this pair deletes listed names that are gone. Some releases abort instead.

@@ -245,6 +245,7 @@ func (p *probe) compare() error {
 		_, err := lstat(p.back(name))
 		names[name] = err == nil
 	}
+	f.FoldsNames = !(names["case"] && names["CASE"] && names["dot"] && names["dot."])
 	fifo, err := lstat(p.back("fifo"))
 	f.Specials = err == nil && fifo.Mode&unix.S_IFMT == unix.S_IFIFO
 
