@@ -67,7 +67,11 @@ func (w *world) printChange(out *bufio.Writer, c changes.Change, nul bool) {
 	case nul:
 		fmt.Fprintf(out, "%s\x00", c.Path)
 	case c.Attempts > 0:
-		printLine(out, "%-10s %s (failed %d times, since %s: %s)", c.Kind, quote(c.Path), c.Attempts, c.Since.Format(time.DateTime), c.Error)
+		times := "once"
+		if c.Attempts > 1 {
+			times = fmt.Sprintf("%d times", c.Attempts)
+		}
+		printLine(out, "%-10s %s (failed %s, since %s: %s)", c.Kind, quote(c.Path), times, c.Since.Format(time.DateTime), c.Error)
 	default:
 		printLine(out, "%-10s %s", c.Kind, quote(c.Path))
 	}

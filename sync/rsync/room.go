@@ -28,9 +28,9 @@ const fitsExactly, fits = 3, 25
 
 // makeDo leaves out of p what is too large for the target, on which it ended with exit. It reports whether another attempt is worth it.
 func (r *report) makeDo(p *pass, exit *ExitError, attempt int) bool {
-	least, found := r.tooLarge()
+	least, why := r.tooLarge()
 	switch {
-	case !found || p.trial || attempt >= fits:
+	case why == 0 || p.trial || attempt >= fits:
 		return false
 	case p.room == nil:
 		p.room = &room{args: p.args, limit: math.MaxInt64, arrived: map[string]bool{}}
@@ -45,26 +45,26 @@ func (r *report) makeDo(p *pass, exit *ExitError, attempt int) bool {
 		p.room.arrived[name] = true
 	}
 	if !p.finds {
-		return r.leaveLarge(p, least)
+		return r.leaveLarge(p, least, why)
 	}
 	p.args = append(slices.Clone(p.room.args), fmt.Sprintf("--max-size=%d", p.room.limit-1))
 	r.Failed = slices.DeleteFunc(r.Failed, func(f Failure) bool { return f.NoRoom() && r.sizeOf(f.Path) >= p.room.limit })
 	return true
 }
 
-// tooLarge returns the size of the smallest file that did not fit, as far as it is known, and whether anything did not.
-func (r *report) tooLarge() (least int64, found bool) {
+// tooLarge returns the size of the smallest file that did not fit, as far as it is known, and why; 0 if everything did.
+func (r *report) tooLarge() (least int64, why syscall.Errno) {
 	least = math.MaxInt64
 	for _, f := range r.Failed {
 		if !f.NoRoom() {
 			continue
 		}
-		found = true
+		_, why, _ = cutErrno(f.Reason)
 		if size := r.sizeOf(f.Path); size > 0 {
 			least = min(least, size)
 		}
 	}
-	return least, found
+	return least, why
 }
 
 // arrivedBeforeEnd returns the files that the receiver had written when it came to one that it could not write. It takes
@@ -88,7 +88,7 @@ func (r *report) arrivedBeforeEnd(done bool) []string {
 // leaveLarge takes what is too large out of p's list, and what has arrived; but of files with several names only whole ones,
 // and those that have arrived are copied again. Directories that something has arrived in, or its temporary file, come into
 // the list: rsync gives them back their times when it has done all else. It reports whether anything is left.
-func (r *report) leaveLarge(p *pass, least int64) bool {
+func (r *report) leaveLarge(p *pass, least int64, why syscall.Errno) bool {
 	tooLarge := map[string]bool{}
 	var arrived, large, dirs []string
 	for _, f := range r.Failed {
@@ -115,7 +115,7 @@ func (r *report) leaveLarge(p *pass, least int64) bool {
 			large = append(large, name)
 		}
 	}
-	r.fail(large, fmt.Sprintf("not tried, since %d bytes did not fit: %v (%d)", least, syscall.ENOSPC, syscall.ENOSPC))
+	r.fail(large, fmt.Sprintf("not tried, since %d bytes did not fit: %v (%d)", least, why, why))
 	p.leave(slices.Concat(arrived, large))
 	if p.groups == nil {
 		p.list = append(p.list, except(dirs, map[string]bool{".": true})...)
