@@ -215,7 +215,7 @@ func (r *run) guardDeletions(ctx context.Context, p *plan) error {
 	unlimited := limit == (profile.Limit{})
 	switch {
 	case r.keepsExisting():
-		return r.noteExisting(ctx)
+		return r.noteExisting(ctx, p)
 	case unlimited && !r.fresh:
 		return nil
 	}
@@ -272,14 +272,14 @@ func (r *run) keepsExisting() bool { return r.Existing == KeepExisting && r.fres
 
 // noteExisting remembers the top-most names that the target holds and the source does not, so that
 // this run and later ones keep them.
-func (r *run) noteExisting(ctx context.Context) error {
+func (r *run) noteExisting(ctx context.Context, p *plan) error {
 	existing := set{}
 	_, err := r.dryEngine(func(item rsync.Item) {
 		if item.Dir {
 			item.Path += "/"
 		}
 		existing.add(item.Path)
-	}).Extraneous(ctx)
+	}).Extraneous(ctx, r.mounted(p))
 	if err != nil {
 		return fmt.Errorf("looking for what the target holds already: %w", err)
 	}
@@ -310,8 +310,10 @@ func (r *run) dryEngine(visit func(item rsync.Item)) *rsync.Engine {
 func (r *run) protected() []string {
 	args := []string{"--filter=P /lost+found"}
 	if t := r.Profile.Target; t.Local() {
-		if hasLostFound(t.Path) {
-			args = append(args, "--filter=P "+filter.Subtree("lost+found"))
+		for _, disk := range append([]string{"."}, r.mounts...) {
+			if hasLostFound(filepath.Join(t.Path, disk)) {
+				args = append(args, "--filter=P "+filter.Subtree(joined(disk, "lost+found")))
+			}
 		}
 		for _, own := range r.Own {
 			if rel, ok := below(resolved(own), resolved(t.Path)); ok {
@@ -357,13 +359,14 @@ func (r *run) deletions(ctx context.Context, p *plan) (set, error) {
 	count := func(path string) { deletions.add(strings.TrimSuffix(path, "/")) }
 	dry := r.dryEngine(func(item rsync.Item) { count(item.Path) })
 	if r.record.Mode == modeFull {
-		_, err := dry.Extraneous(ctx)
+		_, err := dry.Extraneous(ctx, r.mounted(p))
 		return deletions, err
 	}
 	for _, pass := range []func() error{
 		func() error { return r.countGone(ctx, dry, p.gone, count) },
 		func() error { return r.countReplaced(ctx, dry, p.single(), count) },
 		func() error { _, err := dry.Subtrees(ctx, p.subtrees); return err },
+		func() error { _, err := dry.ExtraneousIn(ctx, r.mounted(p)); return err },
 		func() error { _, err := dry.Directories(ctx, p.directories, true); return err },
 		func() error { _, err := dry.Directories(ctx, p.listings, false); return err },
 	} {

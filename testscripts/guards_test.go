@@ -667,3 +667,63 @@ func TestFileCapabilities(t *testing.T) {
 	s.shell(s.dir, "chown -R nobody:nogroup src")
 	s.heals("gap")
 }
+
+// What the target has mounted is guarded like the rest: what it held before a first run, what is more than max_delete, and
+// what mkfs has made.
+func TestGuardsUnderMount(t *testing.T) {
+	site := func(t *testing.T, backend string) *site {
+		s := newSite(t, 0)
+		s.shell(s.dir, "mkdir -p dst/m")
+		s.mounts("dst/m")
+		s.writes("src/kept", "src/m/kept")
+		s.profile("p", s.dir+"/dst", "[watch]", `backend = "`+backend+`"`)
+		return s
+	}
+	t.Run("a first run", func(t *testing.T) {
+		s := site(t, "none")
+		s.writes("dst/m/before")
+		s.says(5, `was never copied to and holds 1 entries .* "m/before"`, "p")
+		s.holds(true, "dst/m/before")
+	})
+	t.Run("no profile", func(t *testing.T) {
+		s := site(t, "none")
+		s.writes("dst/m/before", "dst/m/d/before")
+		for _, args := range [][]string{nil, nil, {"--full"}} {
+			s.says(0, "", append(args, s.dir+"/src", s.dir+"/dst")...)
+			s.holds(true, "dst/m/before", "dst/m/d/before", "dst/m/kept")
+		}
+	})
+	for _, full := range []bool{true, false} {
+		t.Run(fmt.Sprintf("max_delete, full %v", full), func(t *testing.T) {
+			s := site(t, "fanotify")
+			s.shell(s.dir, `sed -i 's/^max_delete.*/max_delete = "10"/' etc/p.toml`)
+			s.many("src/m", 20)
+			s.writes("src/z/kept")
+			s.startWatcher("p")
+			s.says(0, "", "p")
+			var args []string
+			if full {
+				s.many("dst/m/more", 20)
+				args = []string{"--full"}
+			} else {
+				s.shell(s.dir, "mv src/m beside/m; mv src/z src/m")
+			}
+			was := s.number("dst/m")
+			s.says(5, "2[0-9] of .* entries of the target would be deleted; max_delete is 10", append(args, "p")...)
+			if now := s.number("dst/m"); now != was {
+				t.Errorf("%d of %d are left", now, was)
+			}
+		})
+	}
+	t.Run("lost+found", func(t *testing.T) {
+		s := newSite(t, 0)
+		s.shell(s.dir, "mkdir -p dst/m")
+		s.disk("dst/m", "ext4")
+		s.shell(s.dir+"/dst/m", "mklost+found 2>/dev/null; touch lost+found/found")
+		s.writes("src/m/kept")
+		s.profile("p", s.dir+"/dst", "[watch]", `backend = "none"`)
+		s.says(0, "", "p")
+		s.says(0, "", "--full", "p")
+		s.holds(true, "dst/m/lost+found/found")
+	})
+}

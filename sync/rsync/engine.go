@@ -169,8 +169,30 @@ func (e *Engine) Full(ctx context.Context, deleting bool) (Result, error) {
 	return e.run(ctx, pass{args: args, finds: true, full: true})
 }
 
-// Extraneous counts and tells Items what Full would delete, and changes nothing.
-func (e *Engine) Extraneous(ctx context.Context) (Result, error) {
+// Extraneous counts and tells Items what Full would delete, and Alike in the listed directories, and changes nothing.
+func (e *Engine) Extraneous(ctx context.Context, alike []string) (Result, error) {
+	dry := e.deleting()
+	res, err := dry.run(ctx, pass{args: extraneous, bare: true, finds: true, full: true})
+	if err == nil {
+		var more Result
+		more, err = e.ExtraneousIn(ctx, alike)
+		res.Add(more)
+	}
+	return Result{Deleted: res.Deleted, Kept: res.Kept}, err
+}
+
+// ExtraneousIn is Extraneous of Alike alone.
+func (e *Engine) ExtraneousIn(ctx context.Context, alike []string) (Result, error) {
+	res, err := e.deleting().runList(ctx, pass{args: extraneous, bare: true, finds: true}, alike)
+	return Result{Deleted: res.Deleted, Kept: res.Kept}, err
+}
+
+// extraneous are the arguments of a pass that shows what is to be deleted. Files are not left out of the comparison: one
+// may take the place of a directory on the target.
+var extraneous = []string{"-r", "--delete", "--existing", "--size-only"}
+
+// deleting is e without effect, which tells Items of deletions alone.
+func (e *Engine) deleting() *Engine {
 	dry := *e
 	dry.DryRun = true
 	dry.Items = func(item Item) {
@@ -178,10 +200,7 @@ func (e *Engine) Extraneous(ctx context.Context) (Result, error) {
 			e.Items(item)
 		}
 	}
-	// Files are not left out of the comparison: one may take the place of a directory on the target.
-	p := pass{args: []string{"-r", "--delete", "--existing", "--size-only"}, bare: true, finds: true, full: true}
-	res, err := dry.run(ctx, p)
-	return Result{Deleted: res.Deleted, Kept: res.Kept}, err
+	return &dry
 }
 
 // linksPerRun is how many names of files with several links go into one rsync: enough that starting

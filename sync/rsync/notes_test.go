@@ -275,7 +275,7 @@ func TestExtraneous(t *testing.T) {
 	}
 	var foreseen, deleted []string
 	e.Items = func(i Item) { foreseen = append(foreseen, i.Path) }
-	res := run(t, func() (Result, error) { return e.Extraneous(t.Context()) })
+	res := run(t, func() (Result, error) { return e.Extraneous(t.Context(), nil) })
 	if len(foreseen) != res.Deleted {
 		t.Errorf("%d deletions, %q", res.Deleted, foreseen)
 	}
