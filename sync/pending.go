@@ -104,8 +104,10 @@ func (r *run) failed(p *plan, f rsync.Failure) changes.Change {
 	if !known {
 		c = changes.Change{Path: f.Path, Kind: changes.Content, Since: time.Now()}
 	}
-	if r.isDirectory(f.Path) && !f.OfAttributes() {
+	if r.isDirectory(f.Path) {
 		switch {
+		case f.OfAttributes(): // what else was to be done there is done, or has failed by itself
+			c.Kind = changes.Attributes
 		case r.entered(p, f.Path):
 			c.Kind = changes.Subtree
 		case p.lists(f.Path):

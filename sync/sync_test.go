@@ -264,7 +264,7 @@ func TestStillPending(t *testing.T) {
 		{"directory below a subtree", modeChanges, plan{subtrees: []string{"d"}}, rsync.Failure{Path: "d/sub", Reason: "opendir"}, changes.Change{Path: "d/sub", Kind: changes.Subtree, Attempts: 1, Error: "opendir"}},
 		{"directory beside a subtree", modeChanges, plan{subtrees: []string{"d/s", "e"}}, rsync.Failure{Path: "d/sub", Reason: "opendir"}, changes.Change{Path: "d/sub", Kind: changes.Content, Attempts: 1, Error: "opendir"}},
 		{"directory of a full run", modeFull, plan{}, rsync.Failure{Path: "e", Reason: "opendir"}, changes.Change{Path: "e", Kind: changes.Subtree, Attempts: 1, Error: "opendir"}},
-		{"its owner only", modeFull, plan{}, rsync.Failure{Path: "e", Reason: `chown "/t/e" failed`}, changes.Change{Path: "e", Kind: changes.Content, Attempts: 1, Error: `chown "/t/e" failed`}},
+		{"its owner only", modeFull, plan{}, rsync.Failure{Path: "e", Reason: `chown "/t/e" failed`}, changes.Change{Path: "e", Kind: changes.Attributes, Attempts: 1, Error: `chown "/t/e" failed`}},
 		{"the source", modeFull, plan{}, rsync.Failure{Path: ".", Reason: "opendir"}, changes.Change{Path: ".", Kind: changes.Content, Attempts: 1, Error: "opendir"}},
 		{"come back", modeChanges, plan{gone: []string{"back", "back-file", "never"}}, rsync.Failure{Path: "x", Reason: "x"}, changes.Change{Path: "back", Kind: changes.Subtree}},
 	} {

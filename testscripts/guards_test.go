@@ -727,3 +727,23 @@ func TestGuardsUnderMount(t *testing.T) {
 		s.holds(true, "dst/m/lost+found/found")
 	})
 }
+
+// What fails of a directory's attributes alone says nothing of what is in it: that is not copied again and again.
+func TestAttributesOfDirectoryFail(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving files away needs root")
+	}
+	s := newSite(t, 1000)
+	s.profile("p", s.dir+"/dst", "[watch]", `backend = "inotify"`)
+	s.writes("src/kept", "src/d/a", "src/d/e/b")
+	s.shell(s.dir, "mkdir dst/d")
+	s.give()
+	s.shell(s.dir, "chown 0:0 dst/d; chmod 777 dst/d")
+	s.startWatcher("p")
+	s.says(3, `"d": chgrp`, "p")
+	for range 2 {
+		if r := s.says(3, `"d": chgrp`, "p"); r.Mode != "changes" || r.Listed != 1 || r.Bytes != 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+}

@@ -155,7 +155,7 @@ func (s *site) endWatcher(how unix.Signal) {
 // A result is what became of one `rsince sync`: its record is that of rsince runs --json.
 type result struct {
 	State, Mode, Reason, Backend, Message string
-	Listed, Errors, Missed                int
+	Listed, Errors, Missed, Bytes         int
 	PendingAfter                          int `json:"pending_after"`
 
 	code   int // -1: killed
