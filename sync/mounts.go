@@ -26,16 +26,22 @@ func (r *run) mountIn(path string) string {
 	return r.mounts[i]
 }
 
-// mounted gives the mount points in a local target in which the passes of a plan may leave what the source does not have:
-// told to stay on one file system, rsync deletes on none but that of the directory it was given. And what is mounted stays
-// when a directory of the source goes, of which not every run tells, and so may be of another one than a new directory.
+// mountedDirectories gives the mount points in a local target where the source has a directory. Told to stay on one file
+// system, rsync deletes on none but that of the directory it was given, and so leaves in them what the source does not have.
+func (r *run) mountedDirectories() []string {
+	return slices.DeleteFunc(slices.Clone(r.mounts), func(mount string) bool { return !r.isDirectory(mount) || !r.tree.holds(mount) })
+}
+
+// mounted gives those of mountedDirectories that the passes of a plan come to, and those under the names of new
+// directories: what is mounted stays when a directory goes, which a run that only finds out does not tell, and then belongs
+// to the next one of that name.
 func (r *run) mounted(p *plan) []string {
-	return slices.DeleteFunc(slices.Clone(r.mounts), func(mount string) bool {
+	return slices.DeleteFunc(r.mountedDirectories(), func(mount string) bool {
 		reached := r.record.Mode == modeFull || p.inSubtrees(mount)
 		for dir := mount; dir != "."; dir = parent(dir) {
 			reached = reached || p.changes[dir].Kind == changes.Content
 		}
-		return !reached || !r.isDirectory(mount) || !r.tree.holds(mount)
+		return !reached
 	})
 }
 

@@ -9,8 +9,8 @@ import (
 	"rsince/changes"
 )
 
-// addNamesakes puts in doubt what the source has under names that the target takes for ones that are gone: deleting one
-// of them takes the other away there.
+// addNamesakes puts in doubt what the source has under names that the target takes for ones that are gone from the same
+// directory: deleting one of them takes the other away there.
 func (r *run) addNamesakes(ctx context.Context, p *planner) error {
 	if !r.engine.Capabilities.FoldsNames {
 		return nil

@@ -71,11 +71,14 @@ func (r *run) makeRemote(ctx context.Context) error {
 	return err
 }
 
+// asked stands for what a target is asked, and changes with it.
+const asked = "2\x00"
+
 // probe finds out once per target what it keeps, and remembers it. A dry run takes an unknown
 // target for one that keeps everything.
 func (r *run) probe(ctx context.Context) error {
 	m := r.memory
-	key := r.engine.Target + "\x00" + fmt.Sprintf("%q", r.engine.Options) + m.Target.String()
+	key := asked + r.engine.Target + "\x00" + fmt.Sprintf("%q", r.engine.Options) + m.Target.String()
 	if r.DryRun && (m.Capabilities == nil || m.Probed != key) {
 		r.engine.Capabilities = keepsAll()
 		return nil

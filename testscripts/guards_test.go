@@ -715,6 +715,12 @@ func TestGuardsUnderMount(t *testing.T) {
 			}
 		})
 	}
+	t.Run("verify", func(t *testing.T) {
+		s := site(t, "none")
+		s.says(0, "", "p")
+		s.shell(s.dir, "touch dst/m/extra; touch -r src/m dst/m")
+		s.tells(3, `only on the target +m/extra`, "verify", "p")
+	})
 	t.Run("lost+found", func(t *testing.T) {
 		s := newSite(t, 0)
 		s.shell(s.dir, "mkdir -p dst/m")
