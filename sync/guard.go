@@ -283,6 +283,7 @@ func (r *run) noteExisting(ctx context.Context, p *plan) error {
 	if err != nil {
 		return fmt.Errorf("looking for what the target holds already: %w", err)
 	}
+	r.addUnderMounts(existing)
 	r.memory.Existing = nil
 	for _, path := range existing.sorted() {
 		if !existing.has(parent(strings.TrimSuffix(path, "/")) + "/") {
@@ -291,6 +292,22 @@ func (r *run) noteExisting(ctx context.Context, p *plan) error {
 	}
 	r.setFilters()
 	return nil
+}
+
+// addUnderMounts adds the directories that only the target has and in which something is mounted: rsync deletes none of
+// them, and so does not tell them.
+func (r *run) addUnderMounts(existing set) {
+	for _, mount := range r.mounts {
+		top := ""
+		for dir := mount; dir != "."; dir = parent(dir) {
+			if _, err := r.tree.stat(dir); errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+				top = dir
+			}
+		}
+		if top != "" {
+			existing.add(top + "/")
+		}
+	}
 }
 
 // dryEngine is the run's engine without effect; visit is called for everything that it would delete.

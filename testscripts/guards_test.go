@@ -693,6 +693,18 @@ func TestGuardsUnderMount(t *testing.T) {
 			s.holds(true, "dst/m/before", "dst/m/d/before", "dst/m/kept")
 		}
 	})
+	t.Run("no profile, and nothing there", func(t *testing.T) {
+		s := site(t, "none")
+		s.shell(s.dir, "mkdir -p dst/only/n")
+		s.mounts("dst/only/n")
+		s.writes("dst/only/n/before")
+		s.says(0, "", s.dir+"/src", s.dir+"/dst")
+		s.writes("src/only/n/new")
+		for _, args := range [][]string{nil, {"--full"}} {
+			s.says(0, "", append(args, s.dir+"/src", s.dir+"/dst")...)
+			s.holds(true, "dst/only/n/before", "dst/only/n/new")
+		}
+	})
 	for _, full := range []bool{true, false} {
 		t.Run(fmt.Sprintf("max_delete, full %v", full), func(t *testing.T) {
 			s := site(t, "fanotify")
