@@ -156,8 +156,12 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		func() (rsync.Result, error) { return lister.Directories(ctx, p.listings, false) },
 	}
 	subtrees := []pass{func() (rsync.Result, error) { return e.Subtrees(ctx, p.subtrees) }}
-	if !r.keepsExisting() {
-		subtrees = append(subtrees, func() (rsync.Result, error) { return e.Alike(ctx, r.mounted(p)) })
+	inMounts := []pass{func() (rsync.Result, error) { return r.alike(ctx, r.mounted(p)) }}
+	switch {
+	case r.keepsExisting():
+		inMounts = nil
+	case r.record.Mode != modeFull: // a full run links first, as where nothing is mounted
+		subtrees = append(subtrees, inMounts...)
 	}
 	links := []pass{func() (rsync.Result, error) { return r.link(ctx, p.links) }}
 	gone := slices.DeleteFunc(slices.Clone(p.gone), r.isMount)
@@ -178,10 +182,10 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		if !r.DryRun {
 			r.tally.again = setOf(slices.Concat(p.allLinks...))
 		}
-		err = r.inTurn([]pass{
+		err = r.inTurn(append(inMounts,
 			func() (rsync.Result, error) { return full.Full(ctx, !r.keepsExisting()) },
 			func() (rsync.Result, error) { return e.Links(ctx, p.allLinks, false) },
-		})
+		))
 	}
 	if err == nil {
 		err = r.fitAgain(ctx, p)
@@ -198,6 +202,27 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		r.tellKept()
 	}
 	return err
+}
+
+// alike brings mounts in line. What did not fit before there, and has come now that others have gone, has not failed.
+func (r *run) alike(ctx context.Context, mounts []string) (rsync.Result, error) {
+	come := set{}
+	noting := *r.engine
+	noting.Items = func(item rsync.Item) {
+		if item.Action == rsync.Create {
+			come.add(item.Path)
+		}
+		r.engine.Items(item)
+	}
+	res, err := noting.Alike(ctx, mounts)
+	if err != nil {
+		return res, err
+	}
+	for _, f := range res.Failed {
+		delete(come, f.Path)
+	}
+	r.result.Failed = slices.DeleteFunc(r.result.Failed, func(f rsync.Failure) bool { return f.NoRoom() && come.has(f.Path) })
+	return res, nil
 }
 
 // noting is e so that it notes the directories that it makes.

@@ -746,6 +746,39 @@ func TestGuardsUnderMount(t *testing.T) {
 	})
 }
 
+// TestRoomUnderMount has files on a mount that holds no second copy of them: one fits when what was there has gone, the other
+// is given another name.
+func TestRoomUnderMount(t *testing.T) {
+	site := func(t *testing.T) *site {
+		if os.Geteuid() != 0 {
+			t.Skip("mounting needs root")
+		}
+		s := newSite(t, 0)
+		s.shell(s.dir, "mkdir -p dst/o/m")
+		s.must(unix.Mount("tmpfs", s.dir+"/dst/o/m", "tmpfs", 0, "size=2400k"))
+		t.Cleanup(func() { _ = unix.Unmount(s.dir+"/dst/o/m", unix.MNT_DETACH) })
+		s.writes("src/kept", "src/o/m/kept", "beside/o/m/kept")
+		s.profile("p", s.dir+"/dst", "[watch]", `backend = "fanotify"`)
+		s.startWatcher("p")
+		return s
+	}
+	t.Run("a directory in the place of another", func(t *testing.T) {
+		s := site(t)
+		s.shell(s.dir, "head -c 1500000 /dev/zero >src/o/m/old; head -c 1500000 /dev/zero >beside/o/m/new")
+		s.says(0, "", "p")
+		s.shell(s.dir, "mv src/o beside/old; mv beside/o src/o")
+		s.heals("changes")
+	})
+	t.Run("another name, full", func(t *testing.T) {
+		s := site(t)
+		s.shell(s.dir+"/src/o/m", "head -c 1000000 /dev/zero >big; head -c 600000 /dev/zero >z")
+		s.says(0, "", "p")
+		s.shell(s.dir+"/src/o/m", "ln z zl")
+		s.says(0, "", "--full", "p")
+		s.equal("p", s.dir+"/dst")
+	})
+}
+
 // What fails of a directory's attributes alone says nothing of what is in it: that is not copied again and again.
 func TestAttributesOfDirectoryFail(t *testing.T) {
 	if os.Geteuid() != 0 {
