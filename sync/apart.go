@@ -97,15 +97,9 @@ func (r *run) meetApart(source, target *os.File) error {
 	if err != nil {
 		return err
 	}
-	root := resolved(target.Name())
-	mounts, err := mountsBelow(root)
+	mounts, err := mountsBelow(resolved(target.Name()))
 	if err != nil {
 		return err
-	}
-	r.mounts = nil
-	for _, mount := range mounts {
-		path, _ := below(mount, root)
-		r.mounts = append(r.mounts, path)
 	}
 	to, err := views(target, mounts)
 	if err != nil {

@@ -108,7 +108,7 @@ func (r *run) compare(ctx context.Context, checksum bool) (*comparison, error) {
 	}
 	err := r.inTurn([]pass{
 		func() (rsync.Result, error) { return full.Full(ctx, true) },
-		func() (rsync.Result, error) { return full.Alike(ctx, r.mountedDirectories()) },
+		func() (rsync.Result, error) { return full.Alike(ctx, r.apart()) },
 		func() (rsync.Result, error) { return types.Paths(ctx, c.created(), false) },
 	})
 	for _, dir := range r.result.Kept { // for excluded names in it

@@ -84,7 +84,7 @@ func (r *run) meetTarget(ctx context.Context) error {
 	}
 	r.memory.Target, r.memory.Destination = id, r.Profile.Target.String()
 	if r.held.target != nil {
-		if err := r.meetApart(r.held.source, r.held.target); err != nil {
+		if err := errors.Join(r.meetApart(r.held.source, r.held.target), r.lookAtMounts(r.held.target)); err != nil {
 			return err
 		}
 	}
@@ -279,7 +279,7 @@ func (r *run) noteExisting(ctx context.Context, p *plan) error {
 			item.Path += "/"
 		}
 		existing.add(item.Path)
-	}).Extraneous(ctx, r.mounted(p))
+	}).Extraneous(ctx, r.apartIn(p))
 	if err != nil {
 		return fmt.Errorf("looking for what the target holds already: %w", err)
 	}
@@ -376,14 +376,14 @@ func (r *run) deletions(ctx context.Context, p *plan) (set, error) {
 	count := func(path string) { deletions.add(strings.TrimSuffix(path, "/")) }
 	dry := r.dryEngine(func(item rsync.Item) { count(item.Path) })
 	if r.record.Mode == modeFull {
-		_, err := dry.Extraneous(ctx, r.mounted(p))
+		_, err := dry.Extraneous(ctx, r.apartIn(p))
 		return deletions, err
 	}
 	for _, pass := range []func() error{
 		func() error { return r.countGone(ctx, dry, p.gone, count) },
 		func() error { return r.countReplaced(ctx, dry, p.single(), count) },
 		func() error { _, err := dry.Subtrees(ctx, p.subtrees); return err },
-		func() error { _, err := dry.ExtraneousIn(ctx, r.mounted(p)); return err },
+		func() error { _, err := dry.ExtraneousIn(ctx, r.apartIn(p)); return err },
 		func() error { _, err := dry.Directories(ctx, p.directories, true); return err },
 		func() error { _, err := dry.Directories(ctx, p.listings, false); return err },
 	} {

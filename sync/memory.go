@@ -44,6 +44,8 @@ type memory struct {
 	Existing [][]byte `json:"existing,omitempty"`
 	// Layers are the directories that were upper ones of overlays at the last run.
 	Layers [][]byte `json:"layers,omitempty"`
+	// Mounts is what was mounted in the target at the last run.
+	Mounts []targetMount `json:"mounts,omitempty"`
 	// Writing are the files that somebody had open for writing at the last run.
 	Writing []writing `json:"writing,omitempty"`
 	// Unseen says where the last run could not look for such files.

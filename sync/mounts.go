@@ -2,6 +2,8 @@ package sync
 
 import (
 	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -26,18 +28,57 @@ func (r *run) mountIn(path string) string {
 	return r.mounts[i]
 }
 
-// mountedDirectories gives the mount points in a local target where the source has a directory. Told to stay on one file
-// system, rsync deletes on none but that of the directory it was given, and so leaves in them what the source does not have.
-func (r *run) mountedDirectories() []string {
-	return slices.DeleteFunc(slices.Clone(r.mounts), func(mount string) bool { return !r.isDirectory(mount) || !r.tree.holds(mount) })
+// A targetMount is what is mounted in a local target.
+type targetMount struct {
+	Path []byte   `json:"path"` // relative to the target
+	Is   identity `json:"is"`   // of its root; zero if it cannot be looked at
 }
 
-// mounted gives those of mountedDirectories that the passes of a plan come to, and those under the names of new
-// directories: what is mounted stays when a directory goes, which a run that only finds out does not tell, and then belongs
-// to the next one of that name.
-func (r *run) mounted(p *plan) []string {
-	return slices.DeleteFunc(r.mountedDirectories(), func(mount string) bool {
-		reached := r.record.Mode == modeFull || p.inSubtrees(mount)
+// lookAtMounts learns what is mounted in a local target, and where that is not what was mounted at the last run.
+func (r *run) lookAtMounts(target *os.File) error {
+	root := resolved(target.Name())
+	found, err := mountsBelow(root)
+	if err != nil {
+		return err
+	}
+	r.mounts, r.mounted, r.remounted = nil, nil, set{}
+	was := map[string]identity{}
+	for _, m := range r.memory.Mounts {
+		was[string(m.Path)] = m.Is
+		r.remounted.add(string(m.Path))
+	}
+	for _, at := range found {
+		path, _ := below(at, root)
+		m := targetMount{Path: []byte(path)}
+		if f, err := os.Open(at); err == nil {
+			m.Is, _ = identify(f)
+			f.Close()
+		}
+		r.mounts, r.mounted = append(r.mounts, path), append(r.mounted, m)
+		if before, known := was[path]; known && before.same(m.Is) {
+			delete(r.remounted, path)
+		} else {
+			r.remounted.add(path)
+		}
+	}
+	return nil
+}
+
+// apart gives the directories of the source that are mount points in a local target, or were at the last run. Told to stay
+// on one file system, rsync deletes on none but that of the directory it was given, and so leaves in them what the source
+// does not have.
+func (r *run) apart() []string {
+	return slices.DeleteFunc(setOf(r.mounts, slices.Collect(maps.Keys(r.remounted))).sorted(), func(mount string) bool {
+		return !r.isDirectory(mount) || !r.tree.holds(mount)
+	})
+}
+
+// apartIn gives those of them that the passes of a plan come to, those that are not what they were, and those under the
+// names of new directories: what is mounted stays when a directory goes, which a run that only finds out does not tell, and
+// then belongs to the next one of that name.
+func (r *run) apartIn(p *plan) []string {
+	return slices.DeleteFunc(r.apart(), func(mount string) bool {
+		reached := r.record.Mode == modeFull || r.remounted.has(mount) || p.inSubtrees(mount)
 		for dir := mount; dir != "."; dir = parent(dir) {
 			reached = reached || p.changes[dir].Kind == changes.Content
 		}

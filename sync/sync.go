@@ -100,11 +100,14 @@ type run struct {
 	memory *memory
 	held   held
 	mounts []string // in a local target, relative to it
-	limit  profile.Limit
-	engine *rsync.Engine
-	result rsync.Result
-	tally  *tally
-	probed bool // the target was asked what it keeps, by writing to it
+	// mounted are the same, with what they are; remounted where that is not what was there at the last run.
+	mounted   []targetMount
+	remounted set
+	limit     profile.Limit
+	engine    *rsync.Engine
+	result    rsync.Result
+	tally     *tally
+	probed    bool // the target was asked what it keeps, by writing to it
 
 	retargeted bool // the profile has another target than at the last run
 	others     bool // runs of other profiles have copied to the target since
@@ -356,6 +359,7 @@ func (r *run) acknowledge(ctx context.Context, batch *changes.Batch, plan *plan)
 	m := r.memory
 	m.Unfinished = r.result.Killed || r.result.Leftovers
 	m.Writing, m.Unseen, m.Layers = r.open, r.unseen, r.layers
+	m.Mounts = r.mounted
 	m.Misheard = r.mishears(batch)
 	m.Copied = batch.Cut
 	for _, c := range pending {

@@ -156,7 +156,7 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		func() (rsync.Result, error) { return lister.Directories(ctx, p.listings, false) },
 	}
 	subtrees := []pass{func() (rsync.Result, error) { return e.Subtrees(ctx, p.subtrees) }}
-	inMounts := []pass{func() (rsync.Result, error) { return r.alike(ctx, r.mounted(p)) }}
+	inMounts := []pass{func() (rsync.Result, error) { return r.alike(ctx, r.apartIn(p)) }}
 	switch {
 	case r.keepsExisting():
 		inMounts = nil

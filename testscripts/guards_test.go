@@ -746,6 +746,27 @@ func TestGuardsUnderMount(t *testing.T) {
 	})
 }
 
+// TestMountAway copies while what the target has mounted is away, and while it comes. The run after that brings it in line.
+func TestMountAway(t *testing.T) {
+	s := faulty(t, "fanotify", nil)
+	s.writes("src/m/f", "src/m/g")
+	s.binds("beside/m", "dst/m")
+	s.heals("changes")
+	s.must(unix.Unmount(s.dir+"/dst/m", 0))
+	s.shell(s.dir+"/src/m", "rm f; echo more >>g; echo new >h")
+	s.heals("changes")
+	s.shell(s.dir, "mount --bind beside/m dst/m")
+	s.heals("changes")
+	if r := s.says(0, "", "p"); r.Listed != 0 || r.Bytes != 0 {
+		t.Errorf("%+v", r)
+	}
+	s.must(unix.Unmount(s.dir+"/dst/m", 0))
+	s.shell(s.dir+"/src/m", "echo more >>h")
+	s.beforeCopying("mount --bind beside/m dst/m")
+	s.says(0, "", "p")
+	s.heals("changes")
+}
+
 // TestRoomUnderMount has files on a mount that holds no second copy of them: one fits when what was there has gone, the other
 // is given another name.
 func TestRoomUnderMount(t *testing.T) {
