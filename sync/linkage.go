@@ -45,8 +45,9 @@ func (l linkage) groups() [][]string {
 	return groups
 }
 
-// apart gives the names, but for the first, that are one file in l and not in other.
-func (l linkage) apart(other linkage, skip func(path string) bool) []string {
+// apart gives the names, but for the first, that are one file in l and not in other. Of those that mounts keep apart, the
+// ones in each are looked at by themselves.
+func (l linkage) apart(other linkage, skip func(path string) bool, mount func(path string) string) []string {
 	files := map[string]fileID{}
 	for id, names := range other {
 		for _, name := range names {
@@ -55,9 +56,11 @@ func (l linkage) apart(other linkage, skip func(path string) bool) []string {
 	}
 	var apart []string
 	for _, names := range l.groups() {
-		names = slices.DeleteFunc(names, skip)
-		for i, name := range names {
-			if file, linked := files[name]; i > 0 && (!linked || file != files[names[0]]) {
+		first := map[string]string{}
+		for _, name := range slices.DeleteFunc(names, skip) {
+			if before, others := first[mount(name)]; !others {
+				first[mount(name)] = name
+			} else if file, linked := files[name]; !linked || file != files[before] {
 				apart = append(apart, name)
 			}
 		}
@@ -132,7 +135,7 @@ func (r *run) addUnlike(ctx context.Context, p *planner, source linkage) error {
 	for _, path := range others {
 		r.unalike[path] = otherType
 	}
-	for _, path := range target.apart(source, func(path string) bool { return !r.tree.holds(path) }) {
+	for _, path := range target.apart(source, func(path string) bool { return !r.tree.holds(path) }, r.mountOf) {
 		r.unalike[path] |= otherLinks
 	}
 	if len(r.unalike) > 0 {
@@ -156,7 +159,7 @@ func (r *run) unlike(c *comparison, skip func(path string) bool) []string {
 	if !r.Profile.Target.Local() {
 		return slices.DeleteFunc(slices.Collect(maps.Keys(c.unlinked)), passOver)
 	}
-	return append(c.source.apart(c.target, passOver), c.target.apart(c.source, passOver)...)
+	return append(c.source.apart(c.target, passOver, r.mountOf), c.target.apart(c.source, passOver, r.mountOf)...)
 }
 
 // otherSpecial reports whether the two are special files of different types. Of a block and a character device

@@ -86,6 +86,17 @@ func (r *run) apartIn(p *plan) []string {
 	})
 }
 
+// mountOf gives the mount point in a local target by which a path is reached; of its own file system it is "".
+func (r *run) mountOf(path string) string {
+	deepest := ""
+	for _, mount := range r.mounts { // one before those in it
+		if _, ok := below(path, mount); ok || path == mount {
+			deepest = mount
+		}
+	}
+	return deepest
+}
+
 // failMounts makes names that were to be deleted failed ones if something is mounted there, or below.
 func (r *run) failMounts(gone []string) {
 	for _, path := range gone {

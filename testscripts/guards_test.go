@@ -767,6 +767,23 @@ func TestMountAway(t *testing.T) {
 	s.heals("changes")
 }
 
+// TestLinkedAcrossMount has names of one file where the target can link them and where it cannot.
+func TestLinkedAcrossMount(t *testing.T) {
+	s := faulty(t, "fanotify", nil)
+	s.shell(s.dir, "mkdir dst/m")
+	s.mounts("dst/m")
+	s.shell(s.dir+"/src", "mkdir m; echo one >a; ln a b; ln a m/c; ln a m/d")
+	for range 2 {
+		s.says(0, "", "p")
+		s.shell(s.dir, "for name in a b m/c m/d; do cmp src/a dst/$name; done; test dst/a -ef dst/b; test dst/m/c -ef dst/m/d")
+		s.tells(0, "nothing differs", "verify", "p")
+		if r := s.says(0, "", "--full", "p"); r.Missed != 0 {
+			t.Errorf("%+v", r)
+		}
+		s.shell(s.dir+"/src", "echo more >>m/d")
+	}
+}
+
 // TestRoomUnderMount has files on a mount that holds no second copy of them: one fits when what was there has gone, the other
 // is given another name.
 func TestRoomUnderMount(t *testing.T) {

@@ -127,6 +127,8 @@ func (e *Engine) Alike(ctx context.Context, paths []string) (Result, error) {
 // rsync gets at most linksPerRun names, because rsync -H can hang on a tree that changes meanwhile. A
 // run that hangs or aborts makes its names failed paths, and the next ones are tried.
 //
+// Names that the target has on another file system than the one that came first are linked with each other.
+//
 // When the name under which rsync copies a file fails or vanishes, it passes over the others without a word. So a group
 // with such a name is tried again without it, until the others have arrived, linked with each other, or too
 // many have failed: then all have.
@@ -138,7 +140,12 @@ func (e *Engine) Links(ctx context.Context, groups [][]string, unknownContent bo
 	}
 	for _, some := range gather(groups, linksPerRun) {
 		res, err := e.runList(ctx, pass{args: args, alone: true, groups: some}, slices.Concat(some...))
+		elsewhere := res.takeCrossing(some)
 		total.Add(res)
+		if err == nil && len(elsewhere) > 0 {
+			res, err = e.Links(ctx, elsewhere, unknownContent)
+			total.Add(res)
+		}
 		if err != nil {
 			return total, err
 		}

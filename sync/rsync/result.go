@@ -53,6 +53,28 @@ func (f Failure) full() bool {
 	return errno == syscall.ENOSPC || errno == syscall.EDQUOT
 }
 
+// takeCrossing takes the names out of Failed that were to be linked to one on another file system, and gives them by file.
+func (r *Result) takeCrossing(groups [][]string) (elsewhere [][]string) {
+	crossing := map[string]bool{}
+	for _, f := range r.Failed {
+		_, errno, _ := cutErrno(f.Reason)
+		crossing[f.Path] = errno == syscall.EXDEV && strings.HasPrefix(f.Reason, "link ")
+	}
+	taken := map[string]bool{}
+	for _, names := range groups {
+		some := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !crossing[name] })
+		if len(some) == 0 || len(some) == len(names) { // the one that they were to be linked to is none of them
+			continue
+		}
+		elsewhere = append(elsewhere, some)
+		for _, name := range some {
+			taken[name] = true
+		}
+	}
+	r.Failed = slices.DeleteFunc(r.Failed, func(f Failure) bool { return taken[f.Path] })
+	return elsewhere
+}
+
 // Add adds what another pass did. Where both have failures of a path, one stays, see distinct.
 func (r *Result) Add(other Result) {
 	r.Created += other.Created
