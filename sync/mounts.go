@@ -2,7 +2,6 @@ package sync
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,12 +40,11 @@ func (r *run) lookAtMounts(target *os.File) error {
 	if err != nil {
 		return err
 	}
-	r.mounts, r.mounted, r.remounted = nil, nil, set{}
 	was := map[string]identity{}
 	for _, m := range r.memory.Mounts {
 		was[string(m.Path)] = m.Is
-		r.remounted.add(string(m.Path))
 	}
+	r.mounts, r.mounted, r.remounted = nil, nil, set{}
 	for _, at := range found {
 		path, _ := below(at, root)
 		m := targetMount{Path: []byte(path)}
@@ -55,22 +53,17 @@ func (r *run) lookAtMounts(target *os.File) error {
 			f.Close()
 		}
 		r.mounts, r.mounted = append(r.mounts, path), append(r.mounted, m)
-		if before, known := was[path]; known && before.same(m.Is) {
-			delete(r.remounted, path)
-		} else {
+		if before, known := was[path]; !known || !before.same(m.Is) {
 			r.remounted.add(path)
 		}
 	}
 	return nil
 }
 
-// apart gives the directories of the source that are mount points in a local target, or were at the last run. Told to stay
-// on one file system, rsync deletes on none but that of the directory it was given, and so leaves in them what the source
-// does not have.
+// apart gives the mount points in a local target where the source has a directory. Told to stay on one file system, rsync
+// deletes on none but that of the directory it was given, and so leaves in them what the source does not have.
 func (r *run) apart() []string {
-	return slices.DeleteFunc(setOf(r.mounts, slices.Collect(maps.Keys(r.remounted))).sorted(), func(mount string) bool {
-		return !r.isDirectory(mount) || !r.tree.holds(mount)
-	})
+	return slices.DeleteFunc(slices.Clone(r.mounts), func(mount string) bool { return !r.isDirectory(mount) || !r.tree.holds(mount) })
 }
 
 // apartIn gives those of them that the passes of a plan come to, those that are not what they were, and those under the
