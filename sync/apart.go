@@ -81,8 +81,8 @@ func (v view) leftOut(target view) bool {
 }
 
 // meetApart refuses a local target that holds the source, or lies in it, by way of a mount at or below either: what
-// deletes in the one deletes in the other.
-func (r *run) meetApart(source, target *os.File) error {
+// deletes in the one deletes in the other. The target's mounts are those below it.
+func (r *run) meetApart(source, target *os.File, mounts []string) error {
 	var crossed []string
 	if !r.source.OneFileSystem {
 		mounts, err := mountsBelow(r.source.Path)
@@ -94,10 +94,6 @@ func (r *run) meetApart(source, target *os.File) error {
 		})
 	}
 	from, err := views(source, crossed)
-	if err != nil {
-		return err
-	}
-	mounts, err := mountsBelow(resolved(target.Name()))
 	if err != nil {
 		return err
 	}

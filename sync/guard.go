@@ -84,9 +84,15 @@ func (r *run) meetTarget(ctx context.Context) error {
 	}
 	r.memory.Target, r.memory.Destination = id, r.Profile.Target.String()
 	if r.held.target != nil {
-		if err := errors.Join(r.meetApart(r.held.source, r.held.target), r.lookAtMounts(r.held.target)); err != nil {
+		root := resolved(r.held.target.Name())
+		mounts, err := mountsBelow(root)
+		if err != nil {
 			return err
 		}
+		if err := r.meetApart(r.held.source, r.held.target, mounts); err != nil {
+			return err
+		}
+		r.lookAtMounts(root, mounts)
 	}
 	return r.meetFilled(ctx)
 }

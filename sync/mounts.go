@@ -33,19 +33,15 @@ type targetMount struct {
 	Is   identity `json:"is"`   // of its root; zero if it cannot be looked at
 }
 
-// lookAtMounts learns what is mounted in a local target, and where that is not what was mounted at the last run.
-func (r *run) lookAtMounts(target *os.File) error {
-	root := resolved(target.Name())
-	found, err := mountsBelow(root)
-	if err != nil {
-		return err
-	}
+// lookAtMounts learns what is mounted below the root of a local target, and where that is not what was mounted at the last
+// run.
+func (r *run) lookAtMounts(root string, mounts []string) {
 	was := map[string]identity{}
 	for _, m := range r.memory.Mounts {
 		was[string(m.Path)] = m.Is
 	}
 	r.mounts, r.mounted, r.remounted = nil, nil, set{}
-	for _, at := range found {
+	for _, at := range mounts {
 		path, _ := below(at, root)
 		m := targetMount{Path: []byte(path)}
 		if f, err := os.Open(at); err == nil {
@@ -57,7 +53,6 @@ func (r *run) lookAtMounts(target *os.File) error {
 			r.remounted.add(path)
 		}
 	}
-	return nil
 }
 
 // apart gives the mount points in a local target where the source has a directory. Told to stay on one file system, rsync

@@ -145,29 +145,7 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 		r.say("contents are compared: another source was copied here before")
 		full = r.byContent(e)
 	}
-	lister := r.noting(e)
-	single := []pass{
-		func() (rsync.Result, error) { return r.split(ctx, p) },
-		func() (rsync.Result, error) { return e.Paths(ctx, p.content, true) },
-		func() (rsync.Result, error) { return e.Paths(ctx, p.attributes, false) },
-	}
-	listing := []pass{
-		func() (rsync.Result, error) { return lister.Directories(ctx, p.directories, true) },
-		func() (rsync.Result, error) { return lister.Directories(ctx, p.listings, false) },
-	}
-	subtrees := []pass{func() (rsync.Result, error) { return e.Subtrees(ctx, p.subtrees) }}
-	inMounts := []pass{func() (rsync.Result, error) { return r.alike(ctx, r.apartIn(p)) }}
-	switch {
-	case r.keepsExisting():
-		inMounts = nil
-	case r.record.Mode != modeFull: // a full run links first, as where nothing is mounted
-		subtrees = append(subtrees, inMounts...)
-	}
-	links := []pass{func() (rsync.Result, error) { return r.link(ctx, p.links) }}
-	gone := slices.DeleteFunc(slices.Clone(p.gone), r.isMount)
-	deletions := []pass{func() (rsync.Result, error) { return e.Deletions(ctx, gone) }}
-	updatesFirst := slices.Concat(single, subtrees, listing, links, deletions)
-	deletionsFirst := slices.Concat(deletions, listing, subtrees, single, links)
+	updatesFirst, deletionsFirst, inMounts := r.passes(ctx, p)
 	order := updatesFirst
 	if e.Capabilities.FoldsNames {
 		order = deletionsFirst
@@ -204,17 +182,48 @@ func (r *run) transfer(ctx context.Context, p *plan) error {
 	return err
 }
 
+// passes gives the passes over a plan's lists in the two orders that they can have, and those that a full run begins
+// with in what the target has mounted.
+func (r *run) passes(ctx context.Context, p *plan) (updatesFirst, deletionsFirst, inMounts []pass) {
+	e := r.engine
+	r.madeEmpty = set{}
+	lister := noting(e, func(item rsync.Item) {
+		if item.Action == rsync.Create && item.Dir {
+			r.madeEmpty.add(item.Path)
+		}
+	})
+	single := []pass{
+		func() (rsync.Result, error) { return r.split(ctx, p) },
+		func() (rsync.Result, error) { return e.Paths(ctx, p.content, true) },
+		func() (rsync.Result, error) { return e.Paths(ctx, p.attributes, false) },
+	}
+	listing := []pass{
+		func() (rsync.Result, error) { return lister.Directories(ctx, p.directories, true) },
+		func() (rsync.Result, error) { return lister.Directories(ctx, p.listings, false) },
+	}
+	subtrees := []pass{func() (rsync.Result, error) { return e.Subtrees(ctx, p.subtrees) }}
+	if !r.keepsExisting() {
+		inMounts = []pass{func() (rsync.Result, error) { return r.alike(ctx, r.apartIn(p)) }}
+	}
+	if r.record.Mode != modeFull { // a full run links first, as where nothing is mounted
+		subtrees = append(subtrees, inMounts...)
+	}
+	links := []pass{func() (rsync.Result, error) { return r.link(ctx, p.links) }}
+	gone := slices.DeleteFunc(slices.Clone(p.gone), r.isMount)
+	deletions := []pass{func() (rsync.Result, error) { return e.Deletions(ctx, gone) }}
+	updatesFirst = slices.Concat(single, subtrees, listing, links, deletions)
+	deletionsFirst = slices.Concat(deletions, listing, subtrees, single, links)
+	return updatesFirst, deletionsFirst, inMounts
+}
+
 // alike brings mounts in line. What did not fit before there, and has come now that others have gone, has not failed.
 func (r *run) alike(ctx context.Context, mounts []string) (rsync.Result, error) {
 	come := set{}
-	noting := *r.engine
-	noting.Items = func(item rsync.Item) {
+	res, err := noting(r.engine, func(item rsync.Item) {
 		if item.Action == rsync.Create {
 			come.add(item.Path)
 		}
-		r.engine.Items(item)
-	}
-	res, err := noting.Alike(ctx, mounts)
+	}).Alike(ctx, mounts)
 	if err != nil {
 		return res, err
 	}
@@ -225,14 +234,11 @@ func (r *run) alike(ctx context.Context, mounts []string) (rsync.Result, error) 
 	return res, nil
 }
 
-// noting is e so that it notes the directories that it makes.
-func (r *run) noting(e *rsync.Engine) *rsync.Engine {
-	r.madeEmpty = set{}
+// noting is e so that note is told as well what it does.
+func noting(e *rsync.Engine, note func(rsync.Item)) *rsync.Engine {
 	noting := *e
 	noting.Items = func(item rsync.Item) {
-		if item.Action == rsync.Create && item.Dir {
-			r.madeEmpty.add(item.Path)
-		}
+		note(item)
 		e.Items(item)
 	}
 	return &noting
